@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// Model: one loaded network on one backend. Immutable after load; Forward is the step thread's.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/backend.h"
+#include "kernels/workspace.h"
+
+namespace eddy {
+
+// Where each tensor of a session's state lies in its slot. All f32 unless said.
+struct StateTensor {
+  std::string name;  // "layers.3.s"
+  int64_t offset_bytes = 0;
+  DType dtype = DType::kF32;
+  Shape shape;
+};
+
+class StateLayout {
+ public:
+  // Appends a tensor, 64-byte aligned, and returns its offset in bytes.
+  int64_t Add(std::string name, DType dtype, Shape shape);
+  const std::vector<StateTensor>& tensors() const { return tensors_; }
+  // Of one slot; a multiple of 64.
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::vector<StateTensor> tensors_;
+  int64_t bytes_ = 0;
+};
+
+struct ModelInfo {
+  std::string name;    // how clients call it: the folder's name unless a flag says otherwise
+  std::string family;  // "linear_transformer"
+  int64_t parameter_count = 0;
+  int64_t weight_bytes = 0;  // packed
+  int32_t vocabulary_size = 0;
+  int64_t position_max = 0;  // tokens a session may hold; 0: no limit
+  DType weight_dtype = DType::kBF16;
+  std::vector<int32_t> end_of_text_ids;  // any of them ends a turn; may be empty
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual const StateLayout& state_layout() const = 0;
+  // Reads rows.tokens into the states of rows.slot (state.base is slot 0 of the pool; offset_bytes is ignored) and
+  // writes the logits of rows.logits_token.  logits [logits_count, vocabulary] f32
+  // With a measuring workspace it only takes its scratch; no op is run.
+  virtual void Forward(const Rows& rows, const StateRef& pool, Workspace& workspace,
+                       const Tensor& logits) = 0;
+};
+
+struct LoadOptions {
+  std::string name;                     // empty: the folder's name
+  DType weight_dtype = DType::kBF16;    // kBF16 or kF32
+};
+
+// Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors name the file,
+// the key or tensor, what was found and what was expected. The backend must outlive the model.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
+                                                 const LoadOptions& options);
+
+}  // namespace eddy

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// TokenStream: the bounded channel of one turn, from the step thread to one reader, with cancel going back.
+//
+// Writer: the step thread. Reader: any one thread at a time. It ends exactly once, with a Status; finishing well
+// is OK and a finish reason in the last chunk. A full stream parks its turn: the engine does not step it until
+// the reader has taken something. Shared by engine and reader, each of which may let go first.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/request.h"
+
+namespace eddy {
+
+// Told when there is something to take. Called on the step thread: must not block, nor call into the engine.
+class StreamReader {
+ public:
+  virtual ~StreamReader() = default;
+  virtual void OnReady() = 0;
+};
+
+class TokenStream {
+ public:
+  // wake_writer is called (from the reader's thread, without locks held) when a full stream has room again and
+  // when the reader cancels.
+  TokenStream(int capacity, std::function<void()> wake_writer);
+
+  // ---- reader ----
+  struct Taken {
+    std::vector<TokenChunk> chunks;    // cleared, then filled in order
+    std::optional<absl::Status> end;   // set once all chunks before it were taken
+  };
+  // Moves out everything there is, at once; never blocks.
+  void Take(Taken* taken);
+  // The weak pointer may be expired at any time; set once, before the first Take. Calls OnReady at once when
+  // something is there already.
+  void SetReader(std::weak_ptr<StreamReader> reader);
+  // Blocks until something can be taken. For tests and command-line tools, never for a gRPC thread.
+  void WaitForMore();
+  // Ask the engine to end the turn; its last chunk says cancelled. Idempotent.
+  void Cancel();
+
+  // ---- writer: step thread ----
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  bool full() const;
+  // One chunk beyond the capacity is accepted (the last one of a parked turn); more is a bug.
+  void Push(TokenChunk chunk);
+  void End(absl::Status status);
+
+ private:
+  void Notify();
+
+  // Constant after construction.
+  const int capacity_;
+  const std::function<void()> wake_writer_;
+
+  std::atomic<bool> cancelled_{false};
+
+  mutable absl::Mutex mutex_;
+  absl::CondVar changed_ ABSL_GUARDED_BY(mutex_);
+  std::vector<TokenChunk> chunks_ ABSL_GUARDED_BY(mutex_);
+  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  std::weak_ptr<StreamReader> reader_ ABSL_GUARDED_BY(mutex_);
+  bool has_reader_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace eddy
