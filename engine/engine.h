@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Engine: turns in, token streams out. Owns the step thread and everything that thread moves: backend, model,
-// state pool, scheduler, sessions.
+// Engine: turns in, token streams out. Owns the step thread and everything that thread moves:
+// backend, model, state pool, scheduler, sessions.
 //
-// Thread rule: every public method may be called from any thread and never blocks on a step, but for Shutdown.
+// Thread rule: every public method may be called from any thread and never blocks on a step, but
+// for Shutdown.
 #pragma once
 
 #include <cstdint>
@@ -25,15 +26,16 @@ namespace eddy {
 
 // Every bound of the process's engine side; printed at start with the bytes it costs.
 struct EngineOptions {
-  int32_t slot_count = 64;                   // sessions with state in the pool
-  int32_t batch_row_count_max = 64;          // rows of a step; clamped to slot_count
-  int32_t batch_token_count_max = 512;       // tokens of a step, decode rows included
-  int32_t prefill_chunk_token_count = 256;   // prompt tokens of one row in a step
-  int32_t submit_queue_capacity = 256;       // turns waiting for a slot or for their session
-  int32_t stream_capacity = 256;             // chunks a slow reader may leave before its turn is parked
+  int32_t slot_count = 64;                  // sessions with state in the pool
+  int32_t batch_row_count_max = 64;         // rows of a step; clamped to slot_count
+  int32_t batch_token_count_max = 512;      // tokens of a step, decode rows included
+  int32_t prefill_chunk_token_count = 256;  // prompt tokens of one row in a step
+  int32_t submit_queue_capacity = 256;      // turns waiting for a slot or for their session
+  int32_t session_turn_count_max = 16;       // turns of one session waiting for the one that runs
+  int32_t stream_capacity = 256;  // chunks a slow reader may leave before its turn is parked
   int64_t prompt_token_count_max = 1 << 20;
-  int64_t session_count_max = 100'000;       // named sessions
-  int64_t host_state_bytes_max = int64_t{4} << 30;  // evicted states in RAM
+  int64_t session_count_max = 100'000;                  // named sessions
+  int64_t host_state_bytes_max = int64_t{4} << 30;      // evicted states in RAM
   Duration reader_stall_max = std::chrono::minutes(5);  // a parked turn ends after it
   std::function<TimePoint()> clock = [] { return std::chrono::steady_clock::now(); };
 };
@@ -47,13 +49,16 @@ class Engine {
                                                       EngineOptions options);
   ~Engine();
 
-  // Checks the request against limits and vocabulary (INVALID_ARGUMENT: field, value, limit) and queues it.
-  // RESOURCE_EXHAUSTED when the queue is full (see RetryAfter), UNAVAILABLE when draining. What is known only
-  // later ends the stream: NOT_FOUND (session), FAILED_PRECONDITION (its queue of turns is full), INTERNAL.
-  // Turns of one session run one after another, in the order of Submit.
+  // Checks the request against limits and vocabulary (INVALID_ARGUMENT: field, value, limit) and
+  // queues it. RESOURCE_EXHAUSTED when the queue is full (see RetryAfter), UNAVAILABLE when
+  // draining. What is known only later ends the stream: NOT_FOUND (session), FAILED_PRECONDITION
+  // (its queue of turns is full), INTERNAL. Turns of one session run one after another, in the
+  // order of Submit.
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request);
 
-  // Session calls are answered on the step thread: `done` must not block.
+  // Session calls are answered on the step thread, or at once on the caller's with RESOURCE_EXHAUSTED (too many
+  // calls under way) or UNAVAILABLE (shut down). `done` must not block. Create: INVALID_ARGUMENT (name),
+  // ALREADY_EXISTS, RESOURCE_EXHAUSTED (session_count_max). Get and Delete: NOT_FOUND.
   void CreateSession(std::string name, std::function<void(absl::StatusOr<SessionInfo>)> done);
   void GetSession(std::string name, std::function<void(absl::StatusOr<SessionInfo>)> done);
   // Cancels the session's turns first.
@@ -63,7 +68,8 @@ class Engine {
     std::string next_after;             // empty: the last page
   };
   // Up to `limit` sessions whose name is greater than `after`.
-  void ListSessions(std::string after, int limit, std::function<void(SessionPage)> done);
+  void ListSessions(std::string after, int limit,
+                    std::function<void(absl::StatusOr<SessionPage>)> done);
 
   // How long a refused caller does well to wait, from the last steps' pace.
   Duration RetryAfter() const;
@@ -77,8 +83,8 @@ class Engine {
   // False once a step has failed for good (device lost): the process should end.
   bool healthy() const;
 
-  // Stops admitting, lets running and queued turns finish until `grace` has passed, then cancels the rest
-  // (finish reason cancelled) and ends the step thread. Blocks. Idempotent.
+  // Stops admitting, lets running and queued turns finish until `grace` has passed, then cancels
+  // the rest (finish reason cancelled) and ends the step thread. Blocks. Idempotent.
   void Shutdown(Duration grace);
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the engine counts. One writer (the step thread) for all but the counters said; any thread reads. No
-// locks: plain atomics with relaxed order. The server turns them into a Prometheus page.
+// What the engine counts. One writer (the step thread) for all but the counters said; any thread
+// reads. No locks: plain atomics with relaxed order. The server turns them into a Prometheus page.
 #pragma once
 
 #include <array>
@@ -29,7 +29,8 @@ class Gauge {
   std::atomic<int64_t> value_{0};
 };
 
-// Cumulative histogram with fixed upper bounds (the last bucket is +Inf). Observe: the step thread only.
+// Cumulative histogram with fixed upper bounds (the last bucket is +Inf). Observe: the step thread
+// only.
 class Histogram {
  public:
   explicit Histogram(std::span<const double> bounds);
@@ -66,9 +67,9 @@ struct EngineMetrics {
   Counter prompt_tokens;      // read by steps
   Counter generation_tokens;  // generated
   Counter prefix_reuse_tokens;
-  std::array<Counter, 6> finished;    // by FinishReason
-  std::array<Counter, 17> failed;     // turns by absl::StatusCode; refused ones too, from any thread
-  Counter stream_parked;              // turns that were parked for a slow reader
+  std::array<Counter, 6> finished;  // by FinishReason
+  std::array<Counter, 17> failed;   // turns by absl::StatusCode; refused ones too, from any thread
+  Counter stream_parked;            // turns that were parked for a slow reader
   Gauge requests_running;
   Gauge requests_waiting;
   Gauge slots_used;  // by running turns

@@ -52,20 +52,21 @@ class Model {
 
   virtual const ModelInfo& info() const = 0;
   virtual const StateLayout& state_layout() const = 0;
-  // Reads rows.tokens into the states of rows.slot (state.base is slot 0 of the pool; offset_bytes is ignored) and
-  // writes the logits of rows.logits_token.  logits [logits_count, vocabulary] f32
+  // Reads rows.tokens into the states of rows.slot (state.base is slot 0 of the pool; offset_bytes
+  // is ignored) and writes the logits of rows.logits_token.  logits [logits_count, vocabulary] f32
   // With a measuring workspace it only takes its scratch; no op is run.
   virtual void Forward(const Rows& rows, const StateRef& pool, Workspace& workspace,
                        const Tensor& logits) = 0;
 };
 
 struct LoadOptions {
-  std::string name;                     // empty: the folder's name
-  DType weight_dtype = DType::kBF16;    // kBF16 or kF32
+  std::string name;                   // empty: the folder's name
+  DType weight_dtype = DType::kBF16;  // kBF16 or kF32
 };
 
-// Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors name the file,
-// the key or tensor, what was found and what was expected. The backend must outlive the model.
+// Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors
+// name the file, the key or tensor, what was found and what was expected. The backend must outlive
+// the model.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options);
 

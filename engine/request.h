@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a caller asks of the engine and what it gets back: plain values, the words spoken with the server.
+// What a caller asks of the engine and what it gets back: plain values, the words spoken with the
+// server.
 #pragma once
 
 #include <chrono>
@@ -23,17 +24,18 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;  // [0.01, 100]
   float presence_penalty = 0.0f;    // [-100, 100]
   float frequency_penalty = 0.0f;   // [-100, 100]
-  std::vector<LogitBias> biases;    // at most kLogitBiasesMax, each token once; bias in [-1000, 1000]
+  std::vector<LogitBias> biases;  // at most kLogitBiasesMax, each token once; bias in [-1000, 1000]
   uint64_t seed = 0;
 
   static constexpr int kLogitBiasesMax = 1024;
 };
 
 struct StopConditions {
-  int64_t max_tokens = 0;                // at least 1
-  int64_t min_tokens = 0;                // [0, max_tokens]; end of text, stop tokens and strings wait for it
-  std::vector<std::string> sequences;    // at most kSequencesMax of 1..kSequenceBytesMax bytes; never sent
-  std::vector<int32_t> token_ids;        // at most kTokenIdsMax; end the turn, are never sent
+  int64_t max_tokens = 0;  // at least 1
+  int64_t min_tokens = 0;  // [0, max_tokens]; end of text, stop tokens and strings wait for it
+  std::vector<std::string>
+      sequences;  // at most kSequencesMax of 1..kSequenceBytesMax bytes; never sent
+  std::vector<int32_t> token_ids;  // at most kTokenIdsMax; end the turn, are never sent
   bool ignore_end_of_text = false;
 
   static constexpr int kSequencesMax = 16;
@@ -45,7 +47,8 @@ struct StopConditions {
 struct TurnRequest {
   std::string session_name;     // empty: an unnamed session that ends with the turn
   bool create_session = false;  // make the named session when it is not there
-  std::vector<int32_t> prompt;  // token ids; may be empty only when the session has read something before
+  std::vector<int32_t>
+      prompt;  // token ids; may be empty only when the session has read something before
   SamplingParams sampling;
   StopConditions stop;
   std::optional<TimePoint> deadline;
@@ -63,12 +66,13 @@ enum class FinishReason : uint8_t {
 };
 
 struct Usage {
-  int64_t prompt_tokens = 0;     // everything before the first generated token, the session's history included
-  int64_t reused_tokens = 0;     // the part of it whose state was already there
+  int64_t prompt_tokens =
+      0;  // everything before the first generated token, the session's history included
+  int64_t reused_tokens = 0;  // the part of it whose state was already there
   int64_t generated_tokens = 0;
-  double queue_ms = 0;           // from Submit to the first step
-  double prefill_ms = 0;         // from the first step to the first token
-  double decode_ms = 0;          // from the first token to the last
+  double queue_ms = 0;    // from Submit to the first step
+  double prefill_ms = 0;  // from the first step to the first token
+  double decode_ms = 0;   // from the first token to the last
 };
 
 struct TokenLogProb {
@@ -77,16 +81,18 @@ struct TokenLogProb {
   std::vector<LogitBias> alternatives;  // {token, log-probability}, most probable first
 };
 
-// What one step gives one turn. Text may lag behind token ids (unfinished UTF-8, a possible stop string) and is
-// whole UTF-8 always. A chunk without token (has_token false) only releases text or ends the turn.
+// What one step gives one turn. Text may lag behind token ids (unfinished UTF-8, a possible stop
+// string) and is whole UTF-8 always. A chunk without token (has_token false) only releases text or
+// ends the turn.
 struct TokenChunk {
   int64_t position = 0;  // of the token in the session, the first prompt token ever being 0
   int32_t token = -1;
   bool has_token = false;
   std::string text;
   std::optional<TokenLogProb> log_prob;
-  FinishReason finish_reason = FinishReason::kNone;  // in the last chunk of a turn that finished well
-  std::optional<Usage> usage;                        // in the last chunk
+  FinishReason finish_reason =
+      FinishReason::kNone;     // in the last chunk of a turn that finished well
+  std::optional<Usage> usage;  // in the last chunk
 };
 
 struct SessionInfo {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// TokenStream: the bounded channel of one turn, from the step thread to one reader, with cancel going back.
+// TokenStream: the bounded channel of one turn, from the step thread to one reader, with cancel
+// going back.
 //
-// Writer: the step thread. Reader: any one thread at a time. It ends exactly once, with a Status; finishing well
-// is OK and a finish reason in the last chunk. A full stream parks its turn: the engine does not step it until
-// the reader has taken something. Shared by engine and reader, each of which may let go first.
+// Writer: the step thread. Reader: any one thread at a time. It ends exactly once, with a Status;
+// finishing well is OK and a finish reason in the last chunk. A full stream parks its turn: the
+// engine does not step it until the reader has taken something. Shared by engine and reader, each
+// of which may let go first.
 #pragma once
 
 #include <atomic>
@@ -19,7 +21,8 @@
 
 namespace eddy {
 
-// Told when there is something to take. Called on the step thread: must not block, nor call into the engine.
+// Told when there is something to take. Called on the step thread: must not block, nor call into
+// the engine.
 class StreamReader {
  public:
   virtual ~StreamReader() = default;
@@ -28,21 +31,21 @@ class StreamReader {
 
 class TokenStream {
  public:
-  // wake_writer is called (from the reader's thread, without locks held) when a full stream has room again and
-  // when the reader cancels.
+  // wake_writer is called (from the reader's thread, without locks held) when a full stream has
+  // room again and when the reader cancels.
   TokenStream(int capacity, std::function<void()> wake_writer);
 
   // ---- reader ----
   struct Taken {
-    std::vector<TokenChunk> chunks;    // cleared, then filled in order
-    std::optional<absl::Status> end;   // set once all chunks before it were taken
+    std::vector<TokenChunk> chunks;   // cleared, then filled in order
+    std::optional<absl::Status> end;  // set once all chunks before it were taken
   };
   // Moves out everything there is, at once; never blocks.
   void Take(Taken* taken);
-  // The weak pointer may be expired at any time; set once, before the first Take. Calls OnReady at once when
-  // something is there already.
+  // The weak pointer may be expired at any time; set once, before the first Take. Calls OnReady at
+  // once when something is there already.
   void SetReader(std::weak_ptr<StreamReader> reader);
-  // Blocks until something can be taken. For tests and command-line tools, never for a gRPC thread.
+  // Blocks until something can be taken or the stream has ended. For tests and command-line tools, never for a gRPC thread.
   void WaitForMore();
   // Ask the engine to end the turn; its last chunk says cancelled. Idempotent.
   void Cancel();
@@ -55,6 +58,9 @@ class TokenStream {
   void End(absl::Status status);
 
  private:
+  bool HasMore() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return !chunks_.empty() || end_.has_value();
+  }
   void Notify();
 
   // Constant after construction.
@@ -67,6 +73,7 @@ class TokenStream {
   absl::CondVar changed_ ABSL_GUARDED_BY(mutex_);
   std::vector<TokenChunk> chunks_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  bool end_taken_ ABSL_GUARDED_BY(mutex_) = false;
   std::weak_ptr<StreamReader> reader_ ABSL_GUARDED_BY(mutex_);
   bool has_reader_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tokenizer: text to token ids and back; const and shared by all threads. Detokenizer: one per turn, emits whole
-// UTF-8 only.
+// Tokenizer: text to token ids and back; const and shared by all threads. Detokenizer: one per
+// turn, emits whole UTF-8 only.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,8 @@ class Tokenizer {
   virtual absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const = 0;
   // The bytes of one token; they need not be whole UTF-8. Empty for an id without text.
   virtual std::string_view TokenBytes(int32_t token) const = 0;
-  // All bytes of the tokens with invalid UTF-8 replaced by U+FFFD. INVALID_ARGUMENT for an id out of range.
+  // All bytes of the tokens with invalid UTF-8 replaced by U+FFFD. INVALID_ARGUMENT for an id out
+  // of range.
   absl::StatusOr<std::string> Decode(std::span<const int32_t> tokens) const;
 };
 
@@ -30,8 +31,8 @@ class Tokenizer {
 // NOT_FOUND when the folder has no tokenizer.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& folder);
 
-// Turns a stream of bytes into whole UTF-8: an unfinished character waits for its rest, an invalid byte
-// becomes U+FFFD at once. Value type; holds at most three bytes. Not thread-safe.
+// Turns a stream of bytes into whole UTF-8: an unfinished character waits for its rest, an invalid
+// byte becomes U+FFFD at once. Value type; holds at most three bytes. Not thread-safe.
 class Utf8Stream {
  public:
   // Appends to `text` what has become whole.

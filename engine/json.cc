@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/json.h"
+
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+
+namespace eddy {
+namespace {
+
+constexpr size_t kMessageBytesMax = 80;
+
+std::string Cut(std::string_view text) {
+  if (text.size() <= kMessageBytesMax) return std::string(text);
+  return std::string(text.substr(0, kMessageBytesMax)) + "...";
+}
+
+// Reads the text once before it becomes values: the parser itself keeps the last of equal keys without a word
+// and would build any depth.
+class StructureCheck : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  const std::string& error() const { return error_; }
+
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override { return Open(); }
+  bool end_object() override { return Close(); }
+  bool start_array(size_t) override { return Open(); }
+  bool end_array() override { return Close(); }
+  bool key(string_t& name) override {
+    if (keys_.back().insert(name).second) return true;
+    error_ = absl::StrCat("the key ", Quoted(name), " occurs twice in one object");
+    return false;
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    std::string_view what = error.what();
+    // The library's own tag ("[json.exception.parse_error.101] ") tells a reader of the message nothing.
+    if (what.starts_with('[')) what.remove_prefix(std::min(what.find(' ') + 1, what.size()));
+    error_ = std::string(what.substr(0, 300));
+    return false;
+  }
+
+ private:
+  bool Open() {
+    keys_.emplace_back();
+    if (keys_.size() <= static_cast<size_t>(kJsonDepthMax)) return true;
+    error_ = absl::StrCat("values are nested more than ", kJsonDepthMax, " deep");
+    return false;
+  }
+  bool Close() {
+    keys_.pop_back();
+    return true;
+  }
+
+  std::vector<std::set<std::string>> keys_;  // of each open value; empty for arrays
+  std::string error_;
+};
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file) {
+  StructureCheck check;
+  if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, " is not valid JSON: ", absl::CHexEscape(check.error())));
+  }
+  return nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+std::string Quoted(std::string_view text) {
+  return absl::StrCat("\"", absl::CHexEscape(Cut(text)), "\"");
+}
+
+std::string Printed(const nlohmann::json& value) {
+  return absl::CHexEscape(Cut(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)));
+}
+
+}  // namespace eddy

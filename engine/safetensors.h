@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Safetensors: the tensors of one file in the safetensors format, read in place.
+//
+// The format: a little-endian u64 header length, the header (a JSON object: name -> dtype, shape, data_offsets
+// relative to the end of the header), then the numbers, little-endian and row-major, without gaps or overlaps.
+// Immutable; any thread may read it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "engine/mapped_file.h"
+#include "kernels/tensor.h"
+
+namespace eddy {
+
+enum class StoredType : uint8_t { kF32, kF16, kBF16 };
+
+constexpr int64_t StoredTypeBytes(StoredType type) { return type == StoredType::kF32 ? 4 : 2; }
+const char* StoredTypeName(StoredType type);  // as the format spells it: "F32"
+
+struct StoredTensor {
+  StoredType type = StoredType::kF32;
+  Shape shape;                      // a dimension may be 0
+  std::span<const std::byte> data;  // of any alignment; lives as long as the Safetensors
+};
+
+class Safetensors {
+ public:
+  static constexpr int64_t kHeaderBytesMax = int64_t{16} << 20;
+  static constexpr int64_t kElementCountMax = int64_t{1} << 48;  // of one tensor
+
+  // Maps the file and checks everything but the numbers themselves. Errors name the file and the tensor, what was
+  // found and what was expected: INVALID_ARGUMENT for a broken file, the system's code when it cannot be read.
+  static absl::StatusOr<Safetensors> Open(const std::string& path);
+  // The same of bytes in memory, which must outlive the result; `file` is for messages.
+  static absl::StatusOr<Safetensors> Parse(std::span<const std::byte> bytes, const std::string& file);
+
+  const std::string& file() const { return file_; }
+  // Ordered by name; at least one.
+  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
+  const StoredTensor* Find(std::string_view name) const;
+
+ private:
+  std::string file_;
+  std::optional<MappedFile> mapping_;  // absent after Parse
+  std::map<std::string, StoredTensor, std::less<>> tensors_;
+};
+
+}  // namespace eddy

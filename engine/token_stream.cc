@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/token_stream.h"
+
+#include <utility>
+
+#include "kernels/check.h"
+
+namespace eddy {
+
+TokenStream::TokenStream(int capacity, std::function<void()> wake_writer)
+    : capacity_(capacity), wake_writer_(std::move(wake_writer)) {
+  EDDY_CHECK_LE(1, capacity);
+}
+
+void TokenStream::Take(Taken* taken) {
+  taken->chunks.clear();
+  taken->end.reset();
+  bool had_been_full = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    had_been_full = static_cast<int>(chunks_.size()) >= capacity_;
+    // Swapped, so that both sides keep their vectors' memory from call to call.
+    taken->chunks.swap(chunks_);
+    if (end_.has_value() && !end_taken_) {
+      taken->end = end_;
+      end_taken_ = true;
+    }
+  }
+  if (had_been_full && wake_writer_) wake_writer_();
+}
+
+void TokenStream::SetReader(std::weak_ptr<StreamReader> reader) {
+  bool ready = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    EDDY_CHECK(!has_reader_);
+    has_reader_ = true;
+    reader_ = reader;
+    ready = HasMore();
+  }
+  if (!ready) return;
+  if (std::shared_ptr<StreamReader> alive = reader.lock()) alive->OnReady();
+}
+
+void TokenStream::WaitForMore() {
+  absl::MutexLock lock(&mutex_);
+  while (!HasMore()) changed_.Wait(&mutex_);
+}
+
+void TokenStream::Cancel() {
+  if (cancelled_.exchange(true, std::memory_order_relaxed)) return;
+  if (wake_writer_) wake_writer_();
+}
+
+bool TokenStream::full() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int>(chunks_.size()) >= capacity_;
+}
+
+void TokenStream::Push(TokenChunk chunk) {
+  {
+    absl::MutexLock lock(&mutex_);
+    EDDY_CHECK(!end_.has_value()) << "a chunk after the end of its stream";
+    EDDY_CHECK_LE(static_cast<int>(chunks_.size()), capacity_);
+    chunks_.push_back(std::move(chunk));
+    changed_.SignalAll();
+  }
+  Notify();
+}
+
+void TokenStream::End(absl::Status status) {
+  {
+    absl::MutexLock lock(&mutex_);
+    EDDY_CHECK(!end_.has_value()) << "a stream that ends twice";
+    end_ = std::move(status);
+    changed_.SignalAll();
+  }
+  Notify();
+}
+
+// Outside the lock: the reader may call Take from OnReady.
+void TokenStream::Notify() {
+  std::shared_ptr<StreamReader> reader;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!has_reader_) return;
+    reader = reader_.lock();
+  }
+  if (reader != nullptr) reader->OnReady();
+}
+
+}  // namespace eddy

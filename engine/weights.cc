@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/weights.h"
+
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/json.h"
+
+namespace eddy {
+namespace {
+
+constexpr size_t kProblemsShownMax = 20;
+
+float FloatOfHalf(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
+  const uint32_t exponent = (half >> 10) & 0x1fu;
+  const uint32_t fraction = half & 0x3ffu;
+  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
+  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
+  const float tiny = static_cast<float>(fraction) * 0x1p-24f;  // subnormal or zero; exact
+  return sign != 0 ? -tiny : tiny;
+}
+
+// Number `i` of a tensor, exact in f32. The data may be unaligned.
+float Number(const StoredTensor& tensor, int64_t i) {
+  const std::byte* at = tensor.data.data() + i * StoredTypeBytes(tensor.type);
+  if (tensor.type == StoredType::kF32) {
+    float number = 0.0f;
+    std::memcpy(&number, at, sizeof(number));
+    return number;
+  }
+  uint16_t bits = 0;
+  std::memcpy(&bits, at, sizeof(bits));
+  if (tensor.type == StoredType::kF16) return FloatOfHalf(bits);
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+// Nearest, ties to even; the number is finite and stays so.
+uint16_t Bf16OfFloat(float number) {
+  const uint32_t bits = std::bit_cast<uint32_t>(number);
+  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
+}
+
+// Whether a float of these bits is finite as `dtype`: the largest ones round to infinity as bf16.
+bool FiniteAs(DType dtype, uint32_t bits) {
+  return (bits & 0x7fffffffu) < (dtype == DType::kBF16 ? 0x7f7f8000u : 0x7f800000u);
+}
+
+std::string Described(const StoredTensor& tensor) {
+  return absl::StrCat(StoredTypeName(tensor.type), " ", tensor.shape.ToString());
+}
+
+}  // namespace
+
+const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape) {
+  EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
+  const StoredTensor* tensor = file_.Find(name);
+  if (tensor == nullptr) {
+    problems_.push_back(absl::StrCat(name, " is missing, expected ", shape.ToString()));
+    return nullptr;
+  }
+  if (!(tensor->shape == shape)) {
+    problems_.push_back(
+        absl::StrCat(name, " is ", Described(*tensor), ", expected ", shape.ToString()));
+    return nullptr;
+  }
+  loaded_.parameter_count += shape.element_count();
+  return tensor;
+}
+
+bool Weights::NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
+                              const ValueRange& range) {
+  const int64_t count = tensor.shape.element_count();
+  for (int64_t i = 0; i < count; ++i) {
+    const float number = Number(tensor, i);
+    if (!FiniteAs(dtype, std::bit_cast<uint32_t>(number))) {
+      problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
+                                       ", expected a finite ", DTypeName(dtype)));
+      return false;
+    }
+    if (!(range.above < number && number <= range.max)) {
+      problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
+                                       ", expected one above ", range.above, " and at most ", range.max));
+      return false;
+    }
+  }
+  return true;
+}
+
+Tensor Weights::Upload(const std::string& name, const StoredTensor& tensor, DType dtype) {
+  const int64_t count = tensor.shape.element_count();
+  const int64_t bytes = count * DTypeBytes(dtype);
+  std::vector<float> floats;
+  std::vector<uint16_t> halves;
+  const void* host = nullptr;
+  if (dtype == DType::kF32) {
+    floats.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(tensor, i));
+    host = floats.data();
+  } else {
+    halves.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) halves.push_back(Bf16OfFloat(Number(tensor, i)));
+    host = halves.data();
+  }
+  absl::StatusOr<Buffer> buffer = backend_.Allocate(bytes);
+  if (!buffer.ok()) {
+    backend_error_ = absl::Status(buffer.status().code(),
+                                  absl::StrCat(file_.file(), ": ", name, ": ", buffer.status().message()));
+    return {};
+  }
+  backend_.CopyIn(host, buffer->data(), bytes);
+  loaded_.weight_bytes += bytes;
+  loaded_.buffers.push_back(*std::move(buffer));
+  return loaded_.buffers.back().View(dtype, tensor.shape);
+}
+
+Tensor Weights::ReadVector(const std::string& name, const Shape& shape, const ValueRange& range) {
+  const StoredTensor* tensor = Ask(name, shape);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range) || failed()) return {};
+  return Upload(name, *tensor, DType::kF32);
+}
+
+Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
+  const StoredTensor* tensor = Ask(name, shape);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  return Upload(name, *tensor, dtype_);
+}
+
+Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
+  const StoredTensor* tensor = Ask(name, shape);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  // Converted in place where the file is unaligned or f16; else packed straight from it.
+  const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
+                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) == 0;
+  std::vector<float> floats;
+  Tensor host(const_cast<std::byte*>(tensor->data.data()),
+              tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32, shape);
+  if (!aligned || tensor->type == StoredType::kF16) {
+    const int64_t count = shape.element_count();
+    floats.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
+    host = Tensor(floats.data(), DType::kF32, shape);
+  }
+  absl::StatusOr<Matrix> matrix = backend_.PackMatrix(host, dtype_);
+  if (!matrix.ok()) {
+    backend_error_ = absl::Status(matrix.status().code(),
+                                  absl::StrCat(file_.file(), ": ", name, ": ", matrix.status().message()));
+    return {};
+  }
+  loaded_.weight_bytes += matrix->buffer.bytes();
+  return *std::move(matrix);
+}
+
+absl::StatusOr<LoadedWeights> Weights::Finish() {
+  for (const auto& [name, tensor] : file_.tensors()) {
+    if (asked_.contains(name)) continue;
+    problems_.push_back(
+        absl::StrCat(Quoted(name), " (", Described(tensor), ") has no place in this model"));
+  }
+  if (!problems_.empty()) {
+    std::string message = absl::StrCat(file_.file(), " does not fit its config.json (", problems_.size(),
+                                       problems_.size() == 1 ? " problem): " : " problems): ");
+    for (size_t i = 0; i < problems_.size() && i < kProblemsShownMax; ++i) {
+      absl::StrAppend(&message, i == 0 ? "" : "; ", problems_[i]);
+    }
+    if (problems_.size() > kProblemsShownMax) {
+      absl::StrAppend(&message, "; and ", problems_.size() - kProblemsShownMax, " more");
+    }
+    return absl::InvalidArgumentError(message);
+  }
+  if (!backend_error_.ok()) return backend_error_;
+  return std::move(loaded_);
+}
+
+}  // namespace eddy

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights: takes a model's tensors from a file onto a backend, by name and expected shape, once, at load.
+//
+// The Read functions do not fail one by one: each mismatch is noted, an empty value comes back, and Finish tells
+// all of them in one error, with the tensors that nobody asked for. Not thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/safetensors.h"
+#include "kernels/backend.h"
+
+namespace eddy {
+
+// What the tensors of ReadVector and ReadTable point into, to be kept with them; and what all weights amount to.
+struct LoadedWeights {
+  std::vector<Buffer> buffers;
+  int64_t parameter_count = 0;
+  int64_t weight_bytes = 0;  // on the backend
+};
+
+// Values must be above one bound and at most the other.
+struct ValueRange {
+  float above = -std::numeric_limits<float>::infinity();
+  float max = std::numeric_limits<float>::max();
+};
+
+class Weights {
+ public:
+  // Matrices and tables become `dtype`, kF32 or kBF16. `file` and `backend` must outlive this.
+  Weights(const Safetensors& file, Backend& backend, DType dtype)
+      : file_(file), backend_(backend), dtype_(dtype) {}
+
+  const Safetensors& file() const { return file_; }
+  DType dtype() const { return dtype_; }
+
+  // f32, of any rank.
+  Tensor ReadVector(const std::string& name, const Shape& shape, const ValueRange& range = {});
+  // Packed for MatMul.  shape [out, in]
+  Matrix ReadMatrix(const std::string& name, const Shape& shape);
+  // Not packed, for Embed.  shape [vocabulary, E]
+  Tensor ReadTable(const std::string& name, const Shape& shape);
+  // The file may have this tensor; it is not needed.
+  void Ignore(const std::string& name) { asked_.insert(name); }
+
+  // Nothing may be read afterwards. INVALID_ARGUMENT, naming file and tensors, for what is missing, has another
+  // shape, a number that is not finite (as `dtype`, where it becomes that) or out of range, or is left over;
+  // the backend's error when it could not hold them.
+  absl::StatusOr<LoadedWeights> Finish();
+
+ private:
+  // The tensor if it is there in that shape; else nullptr, with the mismatch noted.
+  const StoredTensor* Ask(const std::string& name, const Shape& shape);
+  // Notes the first number that is not finite as `dtype` or out of range.
+  bool NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
+                       const ValueRange& range);
+  Tensor Upload(const std::string& name, const StoredTensor& tensor, DType dtype);
+  bool failed() const { return !problems_.empty() || !backend_error_.ok(); }
+
+  const Safetensors& file_;
+  Backend& backend_;
+  const DType dtype_;
+  LoadedWeights loaded_;
+  std::set<std::string, std::less<>> asked_;
+  std::vector<std::string> problems_;
+  absl::Status backend_error_;
+};
+
+}  // namespace eddy
