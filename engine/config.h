@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Config: the values of a model folder's config.json, asked for by key, kind and range.
 //
-// Every error is INVALID_ARGUMENT and names the file, the key, the value found and what was expected. A key that is
-// null counts as absent; keys nobody asks for are ignored (the format's writers add many). Immutable.
+// Every error is INVALID_ARGUMENT and names the file, the key, the value found and what was
+// expected. A key that is null counts as absent; keys nobody asks for are ignored (the format's
+// writers add many). Immutable.
 #pragma once
 
 #include <cstdint>
@@ -41,8 +42,10 @@ class Config {
   // The index in `known` of a string that must be one of them.
   absl::StatusOr<size_t> Choice(const std::string& key, std::span<const std::string_view> known,
                                 std::optional<size_t> fallback = std::nullopt) const;
-  // A token id or a list of them, each in [0, vocabulary_size), sorted and each once; empty when absent.
-  absl::StatusOr<std::vector<int32_t>> TokenIds(const std::string& key, int64_t vocabulary_size) const;
+  // A token id or a list of them, each in [0, vocabulary_size), sorted and each once; empty when
+  // absent.
+  absl::StatusOr<std::vector<int32_t>> TokenIds(const std::string& key,
+                                                int64_t vocabulary_size) const;
 
   // "FILE: KEY is VALUE, EXPECTED"; for rules that span several keys.
   absl::Status Error(const std::string& key, std::string_view expected) const;

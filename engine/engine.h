@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/engine_options.h"
 #include "engine/metrics.h"
 #include "engine/model.h"
 #include "engine/request.h"
@@ -23,22 +24,6 @@
 #include "kernels/backend.h"
 
 namespace eddy {
-
-// Every bound of the process's engine side; printed at start with the bytes it costs.
-struct EngineOptions {
-  int32_t slot_count = 64;                  // sessions with state in the pool
-  int32_t batch_row_count_max = 64;         // rows of a step; clamped to slot_count
-  int32_t batch_token_count_max = 512;      // tokens of a step, decode rows included
-  int32_t prefill_chunk_token_count = 256;  // prompt tokens of one row in a step
-  int32_t submit_queue_capacity = 256;      // turns waiting for a slot or for their session
-  int32_t session_turn_count_max = 16;       // turns of one session waiting for the one that runs
-  int32_t stream_capacity = 256;  // chunks a slow reader may leave before its turn is parked
-  int64_t prompt_token_count_max = 1 << 20;
-  int64_t session_count_max = 100'000;                  // named sessions
-  int64_t host_state_bytes_max = int64_t{4} << 30;      // evicted states in RAM
-  Duration reader_stall_max = std::chrono::minutes(5);  // a parked turn ends after it
-  std::function<TimePoint()> clock = [] { return std::chrono::steady_clock::now(); };
-};
 
 class Engine {
  public:
@@ -56,9 +41,10 @@ class Engine {
   // order of Submit.
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request);
 
-  // Session calls are answered on the step thread, or at once on the caller's with RESOURCE_EXHAUSTED (too many
-  // calls under way) or UNAVAILABLE (shut down). `done` must not block. Create: INVALID_ARGUMENT (name),
-  // ALREADY_EXISTS, RESOURCE_EXHAUSTED (session_count_max). Get and Delete: NOT_FOUND.
+  // Session calls are answered on the step thread, or at once on the caller's with
+  // RESOURCE_EXHAUSTED (too many calls under way) or UNAVAILABLE (shut down). `done` must not
+  // block. Create: INVALID_ARGUMENT (name), ALREADY_EXISTS, RESOURCE_EXHAUSTED (session_count_max).
+  // Get and Delete: NOT_FOUND.
   void CreateSession(std::string name, std::function<void(absl::StatusOr<SessionInfo>)> done);
   void GetSession(std::string name, std::function<void(absl::StatusOr<SessionInfo>)> done);
   // Cancels the session's turns first.

@@ -13,8 +13,8 @@ namespace eddy {
 // Deeper values are refused; no file we read has more than a few levels.
 inline constexpr int kJsonDepthMax = 64;
 
-// Parses the whole of `text`. INVALID_ARGUMENT, beginning with `file`, for what is not JSON in UTF-8, for a key
-// that one object has twice, and for nesting beyond kJsonDepthMax.
+// Parses the whole of `text`. INVALID_ARGUMENT, beginning with `file`, for what is not JSON in
+// UTF-8, for a key that one object has twice, and for nesting beyond kJsonDepthMax.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file);
 
 // `text` for a message: in double quotes, unprintable bytes escaped, cut after 80 bytes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// MappedFile: the move-only owner of a read-only mapping of one regular file. Any thread may read it.
-// The file must not shrink while it is mapped: a read past its new end kills the process (SIGBUS).
+// MappedFile: the move-only owner of a read-only mapping of one regular file. Any thread may read
+// it. The file must not shrink while it is mapped: a read past its new end kills the process
+// (SIGBUS).
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,8 @@ namespace eddy {
 
 class MappedFile {
  public:
-  // NOT_FOUND, PERMISSION_DENIED and so on as the system says; INVALID_ARGUMENT when it is not a regular file.
+  // NOT_FOUND, PERMISSION_DENIED and so on as the system says; INVALID_ARGUMENT when it is not a
+  // regular file.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
 
   MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// StatePool: the states of all sessions that are on the backend, slot_count blobs of state_bytes in one piece.
+// StatePool: the states of all sessions that are on the backend, slot_count blobs of state_bytes in
+// one piece.
 //
-// A slot is zeroed when it is acquired and, in debug builds, filled with NaNs when it is released, so that a stale
-// reader shows itself. Every acquire gives the slot a new generation. A StateSlot is the one owner of its slot and
-// the only way to release it. Not thread-safe: the step thread owns it. All copies go in the backend's stream order.
+// A slot is zeroed when it is acquired and, in debug builds, filled with NaNs when it is released,
+// so that a stale reader shows itself. Every acquire gives the slot a new generation. A StateSlot
+// is the one owner of its slot and the only way to release it. Not thread-safe: the step thread
+// owns it. All copies go in the backend's stream order.
 #pragma once
 
 #include <cstddef>
@@ -63,8 +65,8 @@ class StatePool {
   // A zeroed slot, the lowest one free; one that holds none when all are taken.
   StateSlot Acquire();
 
-  // Copies a state out to `state` / in from it; state_bytes() each. The memory must stay until the backend has
-  // synchronized. Aborts on a slot that is not the current owner's.
+  // Copies a state out to `state` / in from it; state_bytes() each. The memory must stay until the
+  // backend has synchronized. Aborts on a slot that is not the current owner's.
   void Save(const StateSlot& slot, std::span<std::byte> state);
   void Load(const StateSlot& slot, std::span<const std::byte> state);
 

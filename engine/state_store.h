@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// StateStore: where states live outside the pool. A state is a value of a few megabytes, kept under the id of its
-// session. Not thread-safe: the step thread owns it.
+// StateStore: where states live outside the pool. A state is a value of a few megabytes, kept under
+// the id of its session. Not thread-safe: the step thread owns it.
 #pragma once
 
 #include <cstddef>

@@ -16,7 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "engine/mutex.h"
 #include "engine/request.h"
 
 namespace eddy {
@@ -45,7 +45,8 @@ class TokenStream {
   // The weak pointer may be expired at any time; set once, before the first Take. Calls OnReady at
   // once when something is there already.
   void SetReader(std::weak_ptr<StreamReader> reader);
-  // Blocks until something can be taken or the stream has ended. For tests and command-line tools, never for a gRPC thread.
+  // Blocks until something can be taken or the stream has ended. For tests and command-line tools,
+  // never for a gRPC thread.
   void WaitForMore();
   // Ask the engine to end the turn; its last chunk says cancelled. Idempotent.
   void Cancel();
@@ -69,8 +70,8 @@ class TokenStream {
 
   std::atomic<bool> cancelled_{false};
 
-  mutable absl::Mutex mutex_;
-  absl::CondVar changed_ ABSL_GUARDED_BY(mutex_);
+  mutable Mutex mutex_;
+  CondVar changed_ ABSL_GUARDED_BY(mutex_);
   std::vector<TokenChunk> chunks_ ABSL_GUARDED_BY(mutex_);
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
   bool end_taken_ ABSL_GUARDED_BY(mutex_) = false;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights: takes a model's tensors from a file onto a backend, by name and expected shape, once, at load.
+// Weights: takes a model's tensors from a file onto a backend, by name and expected shape, once, at
+// load.
 //
-// The Read functions do not fail one by one: each mismatch is noted, an empty value comes back, and Finish tells
-// all of them in one error, with the tensors that nobody asked for. Not thread-safe.
+// The Read functions do not fail one by one: each mismatch is noted, an empty value comes back, and
+// Finish tells all of them in one error, with the tensors that nobody asked for. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@
 
 namespace eddy {
 
-// What the tensors of ReadVector and ReadTable point into, to be kept with them; and what all weights amount to.
+// What the tensors of ReadVector and ReadTable point into, to be kept with them; and what all
+// weights amount to.
 struct LoadedWeights {
   std::vector<Buffer> buffers;
   int64_t parameter_count = 0;
@@ -49,9 +51,9 @@ class Weights {
   // The file may have this tensor; it is not needed.
   void Ignore(const std::string& name) { asked_.insert(name); }
 
-  // Nothing may be read afterwards. INVALID_ARGUMENT, naming file and tensors, for what is missing, has another
-  // shape, a number that is not finite (as `dtype`, where it becomes that) or out of range, or is left over;
-  // the backend's error when it could not hold them.
+  // Nothing may be read afterwards. INVALID_ARGUMENT, naming file and tensors, for what is missing,
+  // has another shape, a number that is not finite (as `dtype`, where it becomes that) or out of
+  // range, or is left over; the backend's error when it could not hold them.
   absl::StatusOr<LoadedWeights> Finish();
 
  private:

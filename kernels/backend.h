@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backend: one device's memory, its in-order stream, and the ops that models are composed of.
 //
-// Ops return void and may run asynchronously; shapes are checked once here, at the boundary (a wrong one is a
-// bug: abort). Synchronize() is the only wait and the only place a device error surfaces. Inputs first, output
-// last; an absent Tensor leaves an optional input out; `out` may be the same memory as an input only where said.
-// Not thread-safe: the step thread owns it (loading, before that thread starts, may use it too).
+// Ops return void and may run asynchronously; shapes are checked once here, at the boundary (a
+// wrong one is a bug: abort). Synchronize() is the only wait and the only place a device error
+// surfaces. Inputs first, output last; an absent Tensor leaves an optional input out; `out` may be
+// the same memory as an input only where said. Not thread-safe: the step thread owns it (loading,
+// before that thread starts, may use it too).
 //
-// Exactness (D3): every output element is accumulated in one fixed order that depends on neither the number of
-// rows nor how they are cut, nor the number of worker threads. Tests hold this bit for bit.
+// Exactness (D3): every output element is accumulated in one fixed order that depends on neither
+// the number of rows nor how they are cut, nor the number of worker threads. Tests hold this bit
+// for bit.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +29,15 @@ struct Rows {
   int32_t row_count = 0;
   int32_t token_count = 0;
   int32_t logits_count = 0;
-  const int32_t* tokens = nullptr;        // [token]
-  const int32_t* token_begin = nullptr;   // [row + 1]; row r has tokens [token_begin[r], token_begin[r + 1])
+  const int32_t* tokens = nullptr;  // [token]
+  const int32_t* token_begin = nullptr;  // [row + 1]; row r has [token_begin[r], token_begin[r + 1])
   const int32_t* slot = nullptr;          // [row]; no slot twice
   const int64_t* position = nullptr;      // [row], the session position of the row's first token
   const int32_t* logits_token = nullptr;  // [logits], indices into tokens whose logits are wanted
 };
 
-// One tensor of the state, in every slot of a pool: slot s has it at base + s * slot_bytes + offset_bytes.
+// One tensor of the state, in every slot of a pool: slot s has it at base + s * slot_bytes +
+// offset_bytes.
 struct StateRef {
   std::byte* base = nullptr;
   int64_t slot_bytes = 0;
@@ -51,8 +54,8 @@ struct Matrix {
 
 enum class Activation : uint8_t {
   kRelu,
-  kGelu,        // x Phi(x), the erf form
-  kSilu,        // x sigmoid(x)
+  kGelu,  // x Phi(x), the erf form
+  kSilu,  // x sigmoid(x)
   kSigmoid,
   kTanh,
   kEluPlusOne,  // x + 1 above 0, exp(x) else
@@ -105,12 +108,12 @@ struct SampleRow {
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
   uint64_t seed = 0;
-  int64_t position = 0;                  // of the token to choose; Philox counter
-  std::span<const TokenCount> seen;      // tokens the penalties apply to, each once
-  std::span<const LogitBias> biases;     // each token once
-  std::span<const int32_t> banned;       // never chosen
+  int64_t position = 0;               // of the token to choose; Philox counter
+  std::span<const TokenCount> seen;   // tokens the penalties apply to, each once
+  std::span<const LogitBias> biases;  // each token once
+  std::span<const int32_t> banned;    // never chosen
   bool wants_log_prob = false;
-  int32_t alternative_count = 0;         // top log-probabilities wanted, at most SampleResult::kAlternativesMax
+  int32_t alternative_count = 0;  // wanted, at most SampleResult::kAlternativesMax
 };
 
 struct SampleResult {
@@ -118,7 +121,7 @@ struct SampleResult {
   int32_t token = -1;     // -1: the logits were not finite, nothing can be chosen
   float log_prob = 0.0f;  // of the model's own distribution: before penalties, bias and temperature
   int32_t alternative_count = 0;
-  int32_t alternative_token[kAlternativesMax];     // most probable first, ties by lower id
+  int32_t alternative_token[kAlternativesMax];  // most probable first, ties by lower id
   float alternative_log_prob[kAlternativesMax];
 };
 
@@ -150,7 +153,8 @@ class Backend {
   virtual void CopyOut(const void* device, void* host, int64_t bytes) = 0;
   virtual void CopyOnDevice(const void* from, void* to, int64_t bytes) = 0;
   virtual void FillBytes(void* device, uint8_t value, int64_t bytes) = 0;
-  // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype` (f32 or bf16).
+  // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype` (f32 or
+  // bf16).
   virtual absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) = 0;
 
   // ---- a step ----
@@ -162,13 +166,14 @@ class Backend {
   // ---- ops; T = rows.token_count ----
   // out[t, column .. column + E) = table[tokens[t]].  table [vocabulary, E] f32 or bf16, out [T, D]
   virtual void Embed(const Rows& rows, const Tensor& table, int64_t column, const Tensor& out) = 0;
-  // out[t, column + 2i] = sin(p 10000^(-2i/E)), [column + 2i + 1] = cos(same), p the token's position; even E.
+  // out[t, column + 2i] = sin(p 10000^(-2i/E)), [column + 2i + 1] = cos(same), p the token's
+  // position; even E.
   virtual void Sinusoid(const Rows& rows, int64_t column, int64_t size, const Tensor& out) = 0;
   // out = x W^T + bias.  x [T, in], bias [out] or absent, out [T, out]
   virtual void MatMul(const Tensor& x, const Matrix& weight, const Tensor& bias,
                       const Tensor& out) = 0;
-  // out = (x + residual - mean) / sqrt(variance + eps) * weight + bias, over the last axis, biased variance.
-  // residual [T, D] or absent; out may be x or residual.  x, out [T, D], weight, bias [D]
+  // out = (x + residual - mean) / sqrt(variance + eps) * weight + bias, over the last axis, biased
+  // variance. residual [T, D] or absent; out may be x or residual.  x, out [T, D], weight, bias [D]
   virtual void LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight,
                          const Tensor& bias, float eps, const Tensor& out) = 0;
   // out = f(x), elementwise; out may be x.
@@ -176,7 +181,8 @@ class Backend {
   // out[i] = x[rows.logits_token[i]].  x [T, D], out [logits_count, D]
   virtual void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) = 0;
 
-  // The one recurrence (D6). Per row and head, token by token in order, S [K, V] in the row's slot in place:
+  // The one recurrence (D6). Per row and head, token by token in order, S [K, V] in the row's slot
+  // in place:
   //   kNone, kGeneral:  p = S^T a                       (kGeneral only; the undecayed S)
   //                     S <- diag(w) S + b p^T          (w = 1 with Decay::kNone)
   //                     S <- S + k v^T
@@ -185,26 +191,28 @@ class Backend {
   //   kAfterWrite:            y = s S^T q
   //   kBeforeWriteWithBonus:  y = s (S'^T q + (sum_d q_d u_d k_d) v), S' before decay and write
   //   kAddEps: y <- y / (s (q.z) + eps);  kFloor: y <- y / max(s (q.z), eps)
-  // "Transformers are RNNs" (2006.16236), RetNet (2307.08621), GLA (2312.06635), DeltaNet (2406.06484), Gated
-  // DeltaNet (2412.06464), RWKV-6 and -7 (2404.05892, 2503.14456), Mamba-2 (2405.21060).
-  // state: S [H, K, V] f32; normaliser_state: z [G, K] f32, required (and G = H) exactly with a normaliser.
-  // out: y [T, H, V]
+  // "Transformers are RNNs" (2006.16236), RetNet (2307.08621), GLA (2312.06635), DeltaNet
+  // (2406.06484), Gated DeltaNet (2412.06464), RWKV-6 and -7 (2404.05892, 2503.14456), Mamba-2
+  // (2405.21060). state: S [H, K, V] f32; normaliser_state: z [G, K] f32, required (and G = H)
+  // exactly with a normaliser. out: y [T, H, V]
   virtual void Recurrence(const RecurrenceOptions& options, const Rows& rows,
                           const RecurrenceInputs& inputs, const StateRef& state,
                           const StateRef& normaliser_state, const Tensor& out) = 0;
 
-  // Chooses one token per row of logits [n, vocabulary] (overwritten). In this order: log-probabilities asked for;
-  // repetition (divide positive, multiply negative logits), presence and frequency penalties on `seen`; biases;
-  // banned; temperature 0: the largest, ties to the lower id; else divide by temperature, keep the top_k
-  // largest (ties to the lower id), then the smallest set of the most probable whose sum reaches top_p (at least
-  // one), then those of at least min_p times the largest probability; draw with u = Philox4x32-10(key = seed,
-  // counter = position) in [0, 1) over the kept ones in order of falling probability (ties to the lower id).
+  // Chooses one token per row of logits [n, vocabulary] (overwritten). In this order:
+  // log-probabilities asked for; repetition (divide positive, multiply negative logits), presence
+  // and frequency penalties on `seen`; biases; banned; temperature 0: the largest, ties to the
+  // lower id; else divide by temperature, keep the top_k largest (ties to the lower id), then the
+  // smallest set of the most probable whose sum reaches top_p (at least one), then those of at
+  // least min_p times the largest probability; draw with u = Philox4x32-10(key = seed, counter =
+  // position) in [0, 1) over the kept ones in order of falling probability (ties to the lower id).
   // rows and results are host arrays; results are valid after Synchronize().
   virtual void Sample(const Tensor& logits, std::span<const SampleRow> rows,
                       std::span<SampleResult> results) = 0;
 };
 
-// INVALID_ARGUMENT for a name that does not exist, FAILED_PRECONDITION for one this machine cannot run.
+// INVALID_ARGUMENT for a name that does not exist, FAILED_PRECONDITION for one this machine cannot
+// run.
 absl::StatusOr<std::unique_ptr<Backend>> MakeBackend(const BackendOptions& options);
 
 }  // namespace eddy

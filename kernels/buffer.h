@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Buffer: the move-only owner of bytes on a backend. Made by Backend::Allocate, which must outlive it.
+// Buffer: the move-only owner of bytes on a backend. Made by Backend::Allocate, which must outlive
+// it.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CHECK: a bug in our own code prints the place and the values, then aborts. Never for outside input.
+// CHECK: a bug in our own code prints the place and the values, then aborts. Never for outside
+// input.
 #pragma once
 
 #include <cstdio>
@@ -31,9 +32,9 @@ class CheckFailure {
 
 }  // namespace eddy
 
-#define EDDY_CHECK(condition)                                                                      \
-  if (__builtin_expect(static_cast<bool>(condition), 1)) {                                         \
-  } else                                                                                           \
+#define EDDY_CHECK(condition)                              \
+  if (__builtin_expect(static_cast<bool>(condition), 1)) { \
+  } else                                                   \
     ::eddy::CheckFailure(__FILE__, __LINE__, #condition)
 
 #define EDDY_CHECK_EQ(a, b) EDDY_CHECK((a) == (b)) << "(" << (a) << " vs " << (b) << ") "

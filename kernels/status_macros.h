@@ -7,11 +7,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define EDDY_RETURN_IF_ERROR(expr)                        \
-  do {                                                    \
-    if (absl::Status status_ = (expr); !status_.ok()) {   \
-      return status_;                                     \
-    }                                                     \
+#define EDDY_RETURN_IF_ERROR(expr)                      \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
   } while (false)
 
 #define EDDY_CONCAT_INNER(a, b) a##b

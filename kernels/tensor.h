@@ -59,9 +59,7 @@ class Shape {
     for (int i = 0; i < rank_; ++i) count *= dims_[static_cast<size_t>(i)];
     return count;
   }
-  bool operator==(const Shape& other) const {
-    return rank_ == other.rank_ && dims_ == other.dims_;
-  }
+  bool operator==(const Shape& other) const { return rank_ == other.rank_ && dims_ == other.dims_; }
   // "[2, 3]", for messages.
   std::string ToString() const {
     std::string text = "[";
@@ -77,7 +75,8 @@ class Shape {
   int rank_ = 0;
 };
 
-// Dense and row-major. A default Tensor is "absent": optional inputs (a bias, a gate) are passed so.
+// Dense and row-major. A default Tensor is "absent": optional inputs (a bias, a gate) are passed
+// so.
 class Tensor {
  public:
   Tensor() = default;
@@ -99,10 +98,18 @@ class Tensor {
     EDDY_CHECK_LE(count, shape_[0]);
     Shape shape;
     switch (shape_.rank()) {
-      case 1: shape = {count}; break;
-      case 2: shape = {count, shape_[1]}; break;
-      case 3: shape = {count, shape_[1], shape_[2]}; break;
-      default: shape = {count, shape_[1], shape_[2], shape_[3]}; break;
+      case 1:
+        shape = {count};
+        break;
+      case 2:
+        shape = {count, shape_[1]};
+        break;
+      case 3:
+        shape = {count, shape_[1], shape_[2]};
+        break;
+      default:
+        shape = {count, shape_[1], shape_[2], shape_[3]};
+        break;
     }
     return Tensor(data_, dtype_, shape);
   }

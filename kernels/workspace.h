@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Workspace: all scratch of one step, one Buffer cut anew each step.
 //
-// Sized once at start: a workspace without memory ("measuring") hands out no data but counts what the largest
-// step would take; Model::WorkspaceBytes does that dry run. Step thread only.
+// Sized once at start: a workspace without memory ("measuring") hands out no data but counts what
+// the largest step would take; Model::WorkspaceBytes does that dry run. Step thread only.
 #pragma once
 
 #include <algorithm>

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Scheduler: who moves in the next step. A pure function of what could move: no clock, no thread,
+// and no allocation but for its index lists, taken at start.
+//
+// Decode rows come first. If there are more of them than rows, those that have waited longest go,
+// so all take turns. Then prefill chunks, the oldest turn first, in what the step's token budget
+// leaves. While anyone waits to read a prompt, one row and one token are kept for it, so nobody
+// starves; where a step has only one row or token, prefill and decode take turns.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/batch.h"
+
+namespace eddy {
+
+// One turn that can move, as the scheduler sees it. It has a token to read, pending or of the
+// prompt.
+struct MovableTurn {
+  int32_t slot = -1;
+  int64_t position = 0;        // of its first token to read
+  int32_t pending_token = -1;  // generated, not read yet, to be read before the prompt; -1: none
+  std::span<const int32_t> prompt;  // what is left of it; empty: the turn decodes
+  uint64_t last_step = 0;           // the step it moved in last; 0: none
+};
+
+struct SchedulerOptions {
+  int32_t slot_count = 1;  // turns that can move at most
+  int32_t row_count_max = 1;
+  int32_t token_count_max = 1;
+  int32_t prefill_chunk_token_count = 1;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+
+  // Fills an empty batch with at least one row if there is a turn. Turns are given oldest first, at
+  // most slot_count.
+  void Next(std::span<const MovableTurn> turns, Batch* batch);
+
+ private:
+  void AddDecode(std::span<const MovableTurn> turns, int32_t count_max, Batch* batch);
+  void AddPrefill(std::span<const MovableTurn> turns, Batch* batch);
+
+  const SchedulerOptions options_;
+  std::vector<int32_t> decode_;   // indices of turns
+  std::vector<int32_t> prefill_;  // indices of turns
+};
+
+}  // namespace eddy
