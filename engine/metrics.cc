@@ -8,22 +8,19 @@
 namespace eddy {
 namespace {
 
-// The edges of vLLM's histograms, so that dashboards made for it still read, with finer ones below: a recurrent
-// model of a few million parameters decodes in well under a millisecond.
-constexpr double kFirstTokenEdges[] = {.0005, .001, .002, .003, .004, .005, .006, .008, .01,
-                                       .02,   .04,  .06,  .08,  .1,   .25,  .5,   .75,  1,
-                                       2.5,   5,    7.5,  10,   20,   40,   80,   160,  640,
-                                       2560};
+// The edges of vLLM's histograms, so that dashboards made for it still read, with finer ones below:
+// a recurrent model of a few million parameters decodes in well under a millisecond.
+constexpr double kFirstTokenEdges[] = {.0005, .001, .002, .003, .004, .005, .006, .008, .01, .02,
+                                       .04,   .06,  .08,  .1,   .25,  .5,   .75,  1,    2.5, 5,
+                                       7.5,   10,   20,   40,   80,   160,  640,  2560};
 constexpr double kInterTokenEdges[] = {.0005, .001, .002, .003, .004, .006, .008, .01, .025,
                                        .05,   .075, .1,   .15,  .2,   .3,   .4,   .5,  .75,
                                        1,     2.5,  5,    7.5,  10,   20,   40,   80};
-constexpr double kRequestEdges[] = {.0005, .001, .002, .003, .004, .006, .008, .01, .025, .05,
-                                    .1,    .3,   .5,   .8,   1,    1.5,  2,    2.5, 5,    10,
-                                    15,    20,   30,   40,   50,   60,   120,  240, 480,  960,
-                                    1920,  7680};
+constexpr double kRequestEdges[] = {.0005, .001, .002, .003, .004, .006, .008, .01, .025, .05, .1,
+                                    .3,    .5,   .8,   1,    1.5,  2,    2.5,  5,   10,   15,  20,
+                                    30,    40,   50,   60,   120,  240,  480,  960, 1920, 7680};
 constexpr double kRowEdges[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
-constexpr double kTokenEdges[] = {1,   8,    16,   32,   64,   128,  256,
-                                  512, 1024, 2048, 4096, 8192, 16384};
+constexpr double kTokenEdges[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 
 }  // namespace
 

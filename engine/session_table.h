@@ -64,7 +64,9 @@ class SessionTable {
  private:
   Session* FindVictim();
   bool SomeoneWillLeave() const;
-  absl::Status MoveOut(Session& session);
+  PlaceResult MakeRoom(Session& session, StateBlob* own_state);
+  PlaceResult MoveOut(Session& session);
+  PlaceResult MoveIn(Session& session, StateBlob state);
   void ReleaseSlot(Session& session);
 
   Backend& backend_;

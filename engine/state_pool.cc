@@ -36,11 +36,10 @@ absl::StatusOr<std::unique_ptr<StatePool>> StatePool::Make(Backend& backend, int
   EDDY_CHECK(slot_count >= 1 && state_bytes >= 1) << slot_count << " slots of " << state_bytes;
   absl::StatusOr<Buffer> buffer = backend.Allocate(slot_count * state_bytes);
   if (!buffer.ok()) {
-    return absl::Status(
-        buffer.status().code(),
-        absl::StrCat("The state pool of ", slot_count, " slots of ", state_bytes,
-                     " bytes does not fit; ask for fewer slots. ",
-                     std::string(buffer.status().message())));
+    return absl::Status(buffer.status().code(),
+                        absl::StrCat("The state pool of ", slot_count, " slots of ", state_bytes,
+                                     " bytes does not fit; ask for fewer slots. ",
+                                     std::string(buffer.status().message())));
   }
   return std::unique_ptr<StatePool>(
       new StatePool(backend, *std::move(buffer), slot_count, state_bytes));

@@ -11,9 +11,10 @@ namespace eddy {
 
 absl::Status MemoryStateStore::CheckRoom(int64_t bytes) const {
   if (bytes <= bytes_max_ - bytes_) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat(
-      "Host memory for evicted states is full: ", bytes_, " bytes of host_state_bytes_max ",
-      bytes_max_, " are in use and a state takes ", bytes, "; delete sessions or raise the limit."));
+  return absl::ResourceExhaustedError(
+      absl::StrCat("Host memory for evicted states is full: ", bytes_,
+                   " bytes of host_state_bytes_max ", bytes_max_, " are in use and a state takes ",
+                   bytes, "; delete sessions or raise the limit."));
 }
 
 absl::Status MemoryStateStore::Put(uint64_t session_id, StateBlob state) {

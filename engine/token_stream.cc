@@ -17,7 +17,7 @@ void TokenStream::Take(Taken* taken) {
   taken->end.reset();
   bool had_been_full = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     had_been_full = static_cast<int>(chunks_.size()) >= capacity_;
     // Swapped, so that both sides keep their vectors' memory from call to call.
     taken->chunks.swap(chunks_);
@@ -32,7 +32,7 @@ void TokenStream::Take(Taken* taken) {
 void TokenStream::SetReader(std::weak_ptr<StreamReader> reader) {
   bool ready = false;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EDDY_CHECK(!has_reader_);
     has_reader_ = true;
     reader_ = reader;
@@ -43,7 +43,7 @@ void TokenStream::SetReader(std::weak_ptr<StreamReader> reader) {
 }
 
 void TokenStream::WaitForMore() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   while (!HasMore()) changed_.Wait(&mutex_);
 }
 
@@ -53,13 +53,13 @@ void TokenStream::Cancel() {
 }
 
 bool TokenStream::full() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return static_cast<int>(chunks_.size()) >= capacity_;
 }
 
 void TokenStream::Push(TokenChunk chunk) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EDDY_CHECK(!end_.has_value()) << "a chunk after the end of its stream";
     EDDY_CHECK_LE(static_cast<int>(chunks_.size()), capacity_);
     chunks_.push_back(std::move(chunk));
@@ -70,7 +70,7 @@ void TokenStream::Push(TokenChunk chunk) {
 
 void TokenStream::End(absl::Status status) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EDDY_CHECK(!end_.has_value()) << "a stream that ends twice";
     end_ = std::move(status);
     changed_.SignalAll();
@@ -82,7 +82,7 @@ void TokenStream::End(absl::Status status) {
 void TokenStream::Notify() {
   std::shared_ptr<StreamReader> reader;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!has_reader_) return;
     reader = reader_.lock();
   }

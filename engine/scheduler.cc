@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "kernels/check.h"
+
+namespace eddy {
+
+Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
+  EDDY_CHECK(options.row_count_max >= 1 && options.token_count_max >= 1 &&
+             options.prefill_chunk_token_count >= 1);
+  decode_.reserve(static_cast<size_t>(options.slot_count));
+  prefill_.reserve(static_cast<size_t>(options.slot_count));
+}
+
+void Scheduler::Next(std::span<const MovableTurn> turns, Batch* batch) {
+  EDDY_CHECK_EQ(batch->row_count(), 0);
+  EDDY_CHECK_LE(turns.size(), static_cast<size_t>(options_.slot_count));
+  decode_.clear();
+  prefill_.clear();
+  for (size_t i = 0; i < turns.size(); ++i) {
+    (turns[i].prompt.empty() ? decode_ : prefill_).push_back(static_cast<int32_t>(i));
+  }
+  const int32_t row_count_max = std::min(options_.row_count_max, options_.token_count_max);
+  if (prefill_.empty()) {
+    AddDecode(turns, row_count_max, batch);
+  } else if (row_count_max > 1) {
+    AddDecode(turns, row_count_max - 1, batch);
+    AddPrefill(turns, batch);
+  } else {
+    const auto last_step = [&](int32_t i) { return turns[static_cast<size_t>(i)].last_step; };
+    const bool decode_waited_longer = std::any_of(decode_.begin(), decode_.end(), [&](int32_t i) {
+      return last_step(i) < last_step(prefill_.front());
+    });
+    if (decode_waited_longer) {
+      AddDecode(turns, 1, batch);
+    } else {
+      AddPrefill(turns, batch);
+    }
+  }
+}
+
+void Scheduler::AddDecode(std::span<const MovableTurn> turns, int32_t count_max, Batch* batch) {
+  if (decode_.size() > static_cast<size_t>(count_max)) {
+    const auto waited_longer = [&](int32_t a, int32_t b) {
+      const uint64_t step_a = turns[static_cast<size_t>(a)].last_step;
+      const uint64_t step_b = turns[static_cast<size_t>(b)].last_step;
+      return step_a != step_b ? step_a < step_b : a < b;
+    };
+    std::nth_element(decode_.begin(), decode_.begin() + count_max, decode_.end(), waited_longer);
+    decode_.resize(static_cast<size_t>(count_max));
+  }
+  for (const int32_t i : decode_) {
+    const MovableTurn& turn = turns[static_cast<size_t>(i)];
+    batch->AddRow(i, turn.slot, turn.position);
+    batch->AddToken(turn.pending_token);
+    batch->WantLogits();
+  }
+}
+
+void Scheduler::AddPrefill(std::span<const MovableTurn> turns, Batch* batch) {
+  for (const int32_t i : prefill_) {
+    int32_t room = std::min(options_.token_count_max - batch->token_count(),
+                            options_.prefill_chunk_token_count);
+    if (room == 0 || batch->row_count() == options_.row_count_max) return;
+    const MovableTurn& turn = turns[static_cast<size_t>(i)];
+    batch->AddRow(i, turn.slot, turn.position);
+    if (turn.pending_token >= 0) {
+      batch->AddToken(turn.pending_token);
+      --room;
+    }
+    const size_t count = std::min(turn.prompt.size(), static_cast<size_t>(room));
+    batch->AddTokens(turn.prompt.first(count));
+    if (count == turn.prompt.size()) batch->WantLogits();
+  }
+}
+
+}  // namespace eddy
