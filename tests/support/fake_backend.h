@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// FakeBackend: host memory, a stream that may be as lazy as a device's, greedy sampling, and
+// failures on demand. It has none of the ops that networks are made of: FakeModel needs none.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+
+namespace eddy {
+
+class FakeBackend : public Backend {
+ public:
+  enum class Stream {
+    kAtOnce,
+    kLazy,  // everything runs in Synchronize, in order: finds memory that did not live until then
+  };
+  explicit FakeBackend(Stream stream = Stream::kAtOnce) : stream_(stream) {}
+  ~FakeBackend() override;
+
+  // Synchronize number `countdown` from now (1: the next) fails, and all after it. Any thread.
+  void FailSynchronize(int countdown) { fail_countdown_ = countdown; }
+  // Bytes allocated and not freed.
+  int64_t allocated_bytes() const { return allocated_bytes_; }
+  // Appends work to the stream.
+  void Run(std::function<void()> work);
+
+  const BackendInfo& info() const override { return info_; }
+  absl::StatusOr<Buffer> Allocate(int64_t bytes) override;
+  void Free(void* data, int64_t bytes) override;
+  void CopyIn(const void* host, void* device, int64_t bytes) override;
+  void CopyOut(const void* device, void* host, int64_t bytes) override;
+  void CopyOnDevice(const void* from, void* to, int64_t bytes) override;
+  void FillBytes(void* device, uint8_t value, int64_t bytes) override;
+  const Rows& BeginStep(const Rows& host) override;
+  absl::Status Synchronize() override;
+  // Greedy whatever the temperature; penalties, biases, banned tokens and log-probabilities as the
+  // contract says.
+  void Sample(const Tensor& logits, std::span<const SampleRow> rows,
+              std::span<SampleResult> results) override;
+
+  // ---- ops it does not have: abort ----
+  absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;
+  void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
+  void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
+  void MatMul(const Tensor&, const Matrix&, const Tensor&, const Tensor&) override;
+  void LayerNorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float,
+                 const Tensor&) override;
+  void Activate(Activation, const Tensor&, const Tensor&) override;
+  void GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) override;
+  void Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&, const StateRef&,
+                  const StateRef&, const Tensor&) override;
+
+ private:
+  void RunAll();
+
+  const Stream stream_;
+  const BackendInfo info_ = {
+      .name = "fake", .target = "host", .numeric_path = "hash", .thread_count = 1};
+  std::atomic<int> fail_countdown_{0};
+  bool lost_ = false;
+  int64_t allocated_bytes_ = 0;
+  std::vector<std::function<void()>> work_;
+
+  // A step's arrays, as a device would have its own.
+  std::vector<int32_t> tokens_, token_begin_, slot_, logits_token_;
+  std::vector<int64_t> position_;
+  Rows rows_;
+};
+
+}  // namespace eddy
