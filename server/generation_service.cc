@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/generation_service.h"
+
+#include <chrono>
+#include <utility>
+
+#include "server/convert.h"
+#include "server/generate_reactor.h"
+
+namespace eddy {
+namespace {
+
+// A call that ends before it has begun.
+class RefusedCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+ public:
+  explicit RefusedCall(const grpc::Status& status) { Finish(status); }
+  void OnDone() override { delete this; }
+};
+
+}  // namespace
+
+grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
+    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
+  absl::StatusOr<TurnRequest> turn = ToTurnRequest(env_.rules, *request);
+  if (!turn.ok()) {
+    env_.CountRefused(turn.status());
+    return new RefusedCall(ToGrpc(turn.status()));
+  }
+  turn->deadline = ToDeadline(context->deadline(), std::chrono::system_clock::now(),
+                              std::chrono::steady_clock::now());
+  const uint64_t seed = turn->sampling.seed;
+  absl::StatusOr<std::shared_ptr<TokenStream>> stream = env_.engine.Submit(*std::move(turn));
+  if (!stream.ok()) {
+    return new RefusedCall(EndCall(context, stream.status(), env_.engine.RetryAfter()));
+  }
+  return GenerateReactor::Start(env_, context, *std::move(stream), seed);
+}
+
+grpc::ServerBidiReactor<v1::ConverseRequest, v1::ConverseResponse>* GenerationService::Converse(
+    grpc::CallbackServerContext* context) {
+  std::shared_ptr<ConverseReactor> reactor = ConverseReactor::Start(env_, context);
+  bool draining = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining = draining_;
+    if (conversations_.size() == conversations_.capacity()) {
+      std::erase_if(conversations_, [](const auto& weak) { return weak.expired(); });
+    }
+    conversations_.push_back(reactor);
+  }
+  if (draining) reactor->Drain();
+  return reactor.get();
+}
+
+void GenerationService::DrainConversations() {
+  std::vector<std::weak_ptr<ConverseReactor>> conversations;
+  {
+    absl::MutexLock lock(&mutex_);
+    draining_ = true;
+    conversations.swap(conversations_);
+  }
+  for (const std::weak_ptr<ConverseReactor>& weak : conversations) {
+    if (std::shared_ptr<ConverseReactor> reactor = weak.lock()) reactor->Drain();
+  }
+}
+
+}  // namespace eddy

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Generation service: checks, converts, submits, and hands the rest to a reactor. Owned by
+// Server; its methods run on gRPC threads and never wait.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "eddy/v1/generation.grpc.pb.h"
+#include "server/converse_reactor.h"
+#include "server/service_env.h"
+
+namespace eddy {
+
+class GenerationService final : public v1::Generation::CallbackService {
+ public:
+  explicit GenerationService(ServiceEnv& env) : env_(env) {}
+
+  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
+      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
+  grpc::ServerBidiReactor<v1::ConverseRequest, v1::ConverseResponse>* Converse(
+      grpc::CallbackServerContext* context) override;
+
+  // Ends every conversation as soon as no turn of it runs, those that begin later too. Any thread.
+  void DrainConversations();
+
+ private:
+  ServiceEnv& env_;
+
+  absl::Mutex mutex_;
+  bool draining_ ABSL_GUARDED_BY(mutex_) = false;
+  // Swept of ended ones when it would grow.
+  std::vector<std::weak_ptr<ConverseReactor>> conversations_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace eddy
