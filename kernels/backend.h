@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/buffer.h"
+#include "kernels/op_options.h"
 #include "kernels/tensor.h"
 
 namespace eddy {
@@ -30,9 +31,10 @@ struct Rows {
   int32_t token_count = 0;
   int32_t logits_count = 0;
   const int32_t* tokens = nullptr;  // [token]
-  const int32_t* token_begin = nullptr;  // [row + 1]; row r has [token_begin[r], token_begin[r + 1])
-  const int32_t* slot = nullptr;          // [row]; no slot twice
-  const int64_t* position = nullptr;      // [row], the session position of the row's first token
+  const int32_t* token_begin =
+      nullptr;                        // [row + 1]; row r has [token_begin[r], token_begin[r + 1])
+  const int32_t* slot = nullptr;      // [row]; no slot twice
+  const int64_t* position = nullptr;  // [row], the session position of the row's first token
   const int32_t* logits_token = nullptr;  // [logits], indices into tokens whose logits are wanted
 };
 
@@ -50,31 +52,6 @@ struct Matrix {
   int64_t out_size = 0;
   int64_t in_size = 0;
   DType dtype = DType::kF32;
-};
-
-enum class Activation : uint8_t {
-  kRelu,
-  kGelu,  // x Phi(x), the erf form
-  kSilu,  // x sigmoid(x)
-  kSigmoid,
-  kTanh,
-  kEluPlusOne,  // x + 1 above 0, exp(x) else
-  kExp,
-};
-
-enum class Decay : uint8_t { kNone, kConstant, kScalar, kVector };
-enum class Removal : uint8_t { kNone, kDelta, kGeneral };
-enum class Read : uint8_t { kAfterWrite, kBeforeWriteWithBonus };
-enum class Normaliser : uint8_t { kNone, kAddEps, kFloor };
-
-// The options of one recurrence, equal for all its heads (architecture D6).
-struct RecurrenceOptions {
-  Decay decay = Decay::kNone;
-  Removal removal = Removal::kNone;
-  Read read = Read::kAfterWrite;
-  Normaliser normaliser = Normaliser::kNone;
-  float scale = 1.0f;           // s
-  float normaliser_eps = 0.0f;  // added to, or the floor of, q.z
 };
 
 // H heads; q and k may have G heads where G divides H: head h then uses key head h / (H / G).

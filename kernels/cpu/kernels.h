@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each kernel source defines in its target's namespace; the contracts are those of Ops. Kernel
+// sources only.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/ops.h"
+
+namespace eddy::cpu::EDDY_TARGET {
+
+void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+            int64_t panel_end);
+int64_t MatMulPanelBlock(int64_t row_count);
+void LayerNorm(const LayerNormArgs& args, int64_t row_begin, int64_t row_end);
+void Activate(Activation f, const float* x, float* out, int64_t count);
+void EmbedRow(const void* table_row, DType dtype, float* out, int64_t size);
+void SinusoidRow(int64_t position, float* out, int64_t size);
+void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
+bool BlockMax(const float* x, int64_t count, float* block_max);
+double ExpSum(const float* x, int64_t count, float max, float temperature, float* out);
+
+}  // namespace eddy::cpu::EDDY_TARGET

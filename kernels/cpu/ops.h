@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU kernels: free functions on raw pointers, one table of them per instruction set.
+//
+// The kernel sources are compiled once per target, each in its own namespace (EDDY_TARGET), and
+// take only plain structs: code that the linker merges between translation units (templates and
+// inline functions of std) must not be compiled there, or it would carry AVX-512 into the rest of
+// the program. Sizes are checked by CpuBackend; a kernel takes a range of the work and its result
+// does not depend on how the ranges are cut.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+#include "kernels/op_options.h"
+
+namespace eddy::cpu {
+
+// Outputs of a packed panel; also the lanes of every reduction (numeric path `fma`).
+inline constexpr int64_t kLanes = 16;
+// Logits per entry of Ops::block_max.
+inline constexpr int64_t kLogitsBlock = 64;
+
+struct MatMulArgs {
+  const float* x = nullptr;      // [row, in]
+  const void* weight = nullptr;  // packed, see pack.h
+  const float* bias = nullptr;   // [out] or null
+  float* out = nullptr;          // [row, out]
+  int64_t in_size = 0;
+  int64_t out_size = 0;
+  DType dtype = DType::kF32;
+};
+
+struct LayerNormArgs {
+  const float* x = nullptr;         // [row, size]
+  const float* residual = nullptr;  // [row, size] or null
+  const float* weight = nullptr;    // [size]
+  const float* bias = nullptr;      // [size]
+  float* out = nullptr;             // [row, size]
+  int64_t size = 0;
+  float eps = 0.0f;
+};
+
+struct RecurrenceArgs {
+  const RecurrenceOptions* options = nullptr;
+  const float* q = nullptr;  // shapes as in RecurrenceInputs
+  const float* k = nullptr;
+  const float* v = nullptr;
+  const float* decay = nullptr;
+  const float* beta = nullptr;
+  const float* a = nullptr;
+  const float* b = nullptr;
+  const float* bonus = nullptr;
+  float* out = nullptr;
+  const int32_t* token_begin = nullptr;
+  const int32_t* slot = nullptr;
+  std::byte* state = nullptr;  // of slot 0
+  int64_t state_slot_bytes = 0;
+  std::byte* normaliser = nullptr;  // of slot 0, or null
+  int64_t normaliser_slot_bytes = 0;
+  int64_t head_count = 0;      // H
+  int64_t key_head_count = 0;  // G
+  int64_t key_size = 0;        // K
+  int64_t value_size = 0;      // V
+};
+
+struct Ops {
+  // Rows [row_begin, row_end) and panels of 16 outputs [panel_begin, panel_end).
+  void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                 int64_t panel_end);
+  // Panels that are best multiplied together when there are that many rows.
+  int64_t (*matmul_panel_block)(int64_t row_count);
+  void (*layer_norm)(const LayerNormArgs& args, int64_t row_begin, int64_t row_end);
+  void (*activate)(Activation f, const float* x, float* out, int64_t count);
+  void (*embed_row)(const void* table_row, DType dtype, float* out, int64_t size);
+  void (*sinusoid_row)(int64_t position, float* out, int64_t size);
+  // Items are (row, head), head fastest.
+  void (*recurrence)(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
+  // The largest of every kLogitsBlock logits; false when one is NaN or +inf.
+  bool (*block_max)(const float* x, int64_t count, float* block_max);
+  // out = exp((x - max) / temperature); the sum of them, blocks of kLogitsBlock added up in order.
+  double (*exp_sum)(const float* x, int64_t count, float max, float temperature, float* out);
+};
+
+namespace v2 {
+extern const Ops kOps;
+}
+namespace v3 {
+extern const Ops kOps;
+}
+namespace v4 {
+extern const Ops kOps;
+}
+
+}  // namespace eddy::cpu

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/sample.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/philox.h"
+
+namespace eddy::cpu {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kWeightOne = 1099511627776.0;  // 2^40
+// Ranges shorter than this are sorted rather than split again.
+constexpr int64_t kSortMax = 24;
+// Candidates below these shares of the largest probability are looked at only when those above do
+// not suffice.
+constexpr float kFloors[] = {1.0f / 256, 1.0f / 65536, 0.0f};
+
+// Falling probability, ties by the lower id: a total order.
+bool Before(const Candidate& a, const Candidate& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+}
+
+// ln x for x >= 1; libm's differs from machine to machine.
+double Log(double x) {
+  const auto bits = std::bit_cast<uint64_t>(x);
+  auto exponent = static_cast<int>(bits >> 52) - 1023;
+  double mantissa = std::bit_cast<double>((bits & 0xfffffffffffffULL) | (uint64_t{1023} << 52));
+  if (mantissa > 1.4142135623730951) {
+    mantissa *= 0.5;
+    ++exponent;
+  }
+  const double s = (mantissa - 1.0) / (mantissa + 1.0);
+  double sum = 0.0;
+  for (int i = 25; i > 0; i -= 2) sum = sum * s * s + 1.0 / i;
+  return 2.0 * s * sum + exponent * 0.6931471805599453;
+}
+
+// One row's work; holds what the steps share.
+class RowSampler {
+ public:
+  RowSampler(const Ops& ops, int64_t vocabulary, const SampleRow& row, SampleScratch& scratch)
+      : ops_(ops), vocabulary_(vocabulary), row_(row), scratch_(scratch) {}
+
+  void Run(const float* logits, SampleResult& result) {
+    result.token = -1;
+    result.log_prob = 0.0f;
+    result.alternative_count = 0;
+    if (!FindMax(logits)) return;
+    const bool wants_log_probs = row_.wants_log_prob || row_.alternative_count > 0;
+    double log_total = 0.0;
+    if (wants_log_probs) {
+      log_total = max_ + Log(ops_.exp_sum(logits, vocabulary_, max_, 1.0f, scratch_.exp.data()));
+      SetAlternatives(logits, log_total, result);
+    }
+    std::copy(logits, logits + vocabulary_, scratch_.logits.data());
+    Penalise();
+    if (!FindMax(scratch_.logits.data())) {
+      result.alternative_count = 0;
+      return;
+    }
+    result.token = row_.temperature == 0.0f ? Largest() : Draw();
+    if (row_.wants_log_prob) {
+      result.log_prob = static_cast<float>(logits[result.token] - log_total);
+    }
+  }
+
+ private:
+  // False when a logit is NaN or +inf, or none is finite.
+  bool FindMax(const float* logits) {
+    if (!ops_.block_max(logits, vocabulary_, scratch_.block_max.data())) return false;
+    max_ = *std::max_element(scratch_.block_max.data(), scratch_.block_max.data() + BlockCount());
+    return max_ > -kInfinity;
+  }
+
+  int64_t BlockCount() const { return (vocabulary_ + kLogitsBlock - 1) / kLogitsBlock; }
+
+  void SetAlternatives(const float* logits, double log_total, SampleResult& result) {
+    if (row_.alternative_count == 0) return;
+    const int64_t count =
+        KeepLargest(logits, std::min<int64_t>(row_.alternative_count, vocabulary_));
+    Candidate* candidates = scratch_.candidates.data();
+    std::sort(candidates, candidates + count, Before);
+    for (int64_t i = 0; i < count; ++i) {
+      result.alternative_token[i] = candidates[i].token;
+      result.alternative_log_prob[i] = static_cast<float>(candidates[i].logit - log_total);
+    }
+    result.alternative_count = static_cast<int32_t>(count);
+  }
+
+  void Penalise() {
+    float* logits = scratch_.logits.data();
+    for (const TokenCount& seen : row_.seen) {
+      float& logit = logits[seen.token];
+      logit = logit > 0.0f ? logit / row_.repetition_penalty : logit * row_.repetition_penalty;
+      logit -= row_.presence_penalty;
+      logit -= row_.frequency_penalty * static_cast<float>(seen.count);
+    }
+    for (const LogitBias& bias : row_.biases) logits[bias.token] += bias.bias;
+    for (const int32_t token : row_.banned) logits[token] = -kInfinity;
+  }
+
+  int32_t Largest() const {
+    const float* logits = scratch_.logits.data();
+    for (int64_t block = 0;; ++block) {
+      if (scratch_.block_max[static_cast<size_t>(block)] < max_) continue;
+      const float* begin = logits + block * kLogitsBlock;
+      return static_cast<int32_t>(std::find(begin, logits + vocabulary_, max_) - logits);
+    }
+  }
+
+  // Gathers the tokens with a logit of at least `floor` (never those of -inf); returns their count.
+  // Each is written first and counted after: no branch to mispredict, and never past the end.
+  int64_t Gather(const float* logits, float floor) {
+    Candidate* candidates = scratch_.candidates.data();
+    int64_t count = 0;
+    for (int64_t block = 0; block < BlockCount(); ++block) {
+      if (scratch_.block_max[static_cast<size_t>(block)] < floor) continue;
+      const int64_t end = std::min(vocabulary_, (block + 1) * kLogitsBlock);
+      for (int64_t i = block * kLogitsBlock; i < end; ++i) {
+        candidates[count].logit = logits[i];
+        candidates[count].token = static_cast<int32_t>(i);
+        count += logits[i] >= floor && logits[i] > -kInfinity ? 1 : 0;
+      }
+    }
+    return count;
+  }
+
+  // Leaves the k largest of `logits` in candidates, in any order; returns how many there are.
+  int64_t KeepLargest(const float* logits, int64_t k) {
+    float floor = -kInfinity;
+    if (k <= BlockCount()) {
+      // The k-th largest of the blocks' largest is no larger than the k-th largest of all.
+      float* selection = scratch_.selection.data();
+      std::copy(scratch_.block_max.data(), scratch_.block_max.data() + BlockCount(), selection);
+      std::nth_element(selection, selection + (k - 1), selection + BlockCount(),
+                       [](float a, float b) { return a > b; });
+      floor = selection[k - 1];
+    }
+    const int64_t count = Gather(logits, floor);
+    if (count <= k) return count;
+    Candidate* candidates = scratch_.candidates.data();
+    std::nth_element(candidates, candidates + k, candidates + count, Before);
+    return k;
+  }
+
+  // Sets the weights of the first `count` candidates and returns their sum.
+  uint64_t Weigh(int64_t count) {
+    uint64_t total = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      Candidate& candidate = scratch_.candidates[static_cast<size_t>(i)];
+      candidate.weight = Weight(scratch_.exp[static_cast<size_t>(candidate.token)]);
+      total += candidate.weight;
+    }
+    return total;
+  }
+
+  static uint64_t Weight(float exp) {
+    return static_cast<uint64_t>(static_cast<int64_t>(exp * kWeightOne));
+  }
+
+  uint64_t TotalWeight() const {
+    uint64_t total = 0;
+    for (const float* e = scratch_.exp.data(); e != scratch_.exp.data() + vocabulary_; ++e) {
+      total += Weight(*e);
+    }
+    return total;
+  }
+
+  // The length of the shortest prefix, in order of falling probability, whose weight is at least
+  // `target`. The first `count` candidates are rearranged so that the prefix lies in front, its
+  // last member at its end.
+  int64_t Cut(int64_t count, uint64_t target) {
+    Candidate* all = scratch_.candidates.data();
+    int64_t begin = 0;
+    int64_t end = count;
+    uint64_t before = 0;
+    while (end - begin > kSortMax) {
+      const int64_t middle = begin + (end - begin) / 2;
+      std::nth_element(all + begin, all + middle, all + end, Before);
+      uint64_t sum = 0;
+      for (int64_t i = begin; i < middle; ++i) sum += all[i].weight;
+      if (before + sum >= target) {
+        end = middle;
+      } else {
+        before += sum;
+        begin = middle;
+      }
+    }
+    std::sort(all + begin, all + end, Before);
+    for (int64_t i = begin; i < end; ++i) {
+      before += all[i].weight;
+      if (before >= target) return i + 1;
+    }
+    return end;
+  }
+
+  static uint64_t ShareOf(uint64_t total, float share) {
+    const double part = std::ceil(static_cast<double>(share) * static_cast<double>(total));
+    return std::clamp<uint64_t>(static_cast<uint64_t>(std::max(part, 1.0)), 1, total);
+  }
+
+  // The first token whose cumulated weight exceeds u * total.
+  uint64_t DrawTarget(uint64_t total) const {
+    __extension__ using Wide = unsigned __int128;
+    const Wide product = static_cast<Wide>(RandomBits53(row_.seed, row_.position)) * total;
+    return static_cast<uint64_t>(product >> 53) + 1;
+  }
+
+  int32_t Draw() {
+    const float* logits = scratch_.logits.data();
+    float* exp = scratch_.exp.data();
+    ops_.exp_sum(logits, vocabulary_, max_, row_.temperature, exp);
+    const bool cuts_k = row_.top_k > 0 && row_.top_k < vocabulary_;
+    const bool cuts_p = row_.top_p < 1.0f;
+    uint64_t total = 0;
+    int64_t count = 0;
+    if (cuts_k) {
+      count = KeepLargest(logits, row_.top_k);
+      total = Weigh(count);
+    } else if (cuts_p || row_.min_p == 0.0f) {
+      total = TotalWeight();
+      count = GatherEnough(cuts_p ? ShareOf(total, row_.top_p) : DrawTarget(total));
+    } else {
+      count = GatherProbable(row_.min_p);
+      total = Weigh(count);
+    }
+    if (cuts_p) count = Cut(count, ShareOf(total, row_.top_p));
+    if (row_.min_p > 0.0f) count = KeepAtLeast(count, row_.min_p);
+    if (cuts_p || row_.min_p > 0.0f) total = Weigh(count);
+    const int64_t chosen = Cut(count, DrawTarget(total)) - 1;
+    return scratch_.candidates[static_cast<size_t>(chosen)].token;
+  }
+
+  // Gathers and weighs the most probable tokens, as many as it takes to reach `target`; returns
+  // their count.
+  int64_t GatherEnough(uint64_t target) {
+    int64_t count = 0;
+    for (const float share : kFloors) {
+      count = GatherProbable(share);
+      if (Weigh(count) >= target) break;
+    }
+    return count;
+  }
+
+  // Gathers the tokens of at least `share` times the largest probability, by their exp.
+  int64_t GatherProbable(float share) {
+    const float* exp = scratch_.exp.data();
+    Candidate* candidates = scratch_.candidates.data();
+    int64_t count = 0;
+    for (int64_t i = 0; i < vocabulary_; ++i) {
+      candidates[count].logit = scratch_.logits[static_cast<size_t>(i)];
+      candidates[count].token = static_cast<int32_t>(i);
+      count += exp[i] >= share && exp[i] > 0.0f ? 1 : 0;
+    }
+    return count;
+  }
+
+  // Moves those of at least min_p times the largest probability (whose exp is 1) to the front.
+  int64_t KeepAtLeast(int64_t count, float min_p) {
+    Candidate* all = scratch_.candidates.data();
+    const Candidate* end = std::partition(all, all + count, [&](const Candidate& candidate) {
+      return scratch_.exp[static_cast<size_t>(candidate.token)] >= min_p;
+    });
+    return end - all;
+  }
+
+  const Ops& ops_;
+  const int64_t vocabulary_;
+  const SampleRow& row_;
+  SampleScratch& scratch_;
+  float max_ = 0.0f;
+};
+
+}  // namespace
+
+void SampleScratch::Reserve(int64_t vocabulary) {
+  const auto size = static_cast<size_t>(vocabulary);
+  if (logits.size() >= size) return;
+  const size_t blocks = (size + kLogitsBlock - 1) / kLogitsBlock;
+  logits.resize(size);
+  exp.resize(size);
+  block_max.resize(blocks);
+  selection.resize(blocks);
+  candidates.resize(size);
+}
+
+void SampleToken(const Ops& ops, const float* logits, int64_t vocabulary, const SampleRow& row,
+                 SampleScratch& scratch, SampleResult& result) {
+  RowSampler(ops, vocabulary, row, scratch).Run(logits, result);
+}
+
+}  // namespace eddy::cpu

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Choosing a token from a row of logits: the contract of Backend::Sample for one row.
+//
+// Probabilities are summed as integers, in units of 2^-40 of the largest one: sums are exact, so
+// the token does not depend on the order in which candidates are visited, and nothing is ever
+// sorted whole.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/ops.h"
+
+namespace eddy::cpu {
+
+// A token in the running: its logit (penalised) and its weight, the probability as an integer.
+struct Candidate {
+  float logit = 0.0f;
+  int32_t token = 0;
+  uint64_t weight = 0;
+};
+
+// The scratch of one thread, for vocabularies up to the size it was last made for.
+struct SampleScratch {
+  std::vector<float> logits;          // [vocabulary], after penalties
+  std::vector<float> exp;             // [vocabulary]
+  std::vector<float> block_max;       // [vocabulary / kLogitsBlock]
+  std::vector<float> selection;       // [vocabulary / kLogitsBlock]
+  std::vector<Candidate> candidates;  // [vocabulary]
+
+  void Reserve(int64_t vocabulary);
+};
+
+// `logits` [vocabulary] is left as it was.
+void SampleToken(const Ops& ops, const float* logits, int64_t vocabulary, const SampleRow& row,
+                 SampleScratch& scratch, SampleResult& result);
+
+}  // namespace eddy::cpu

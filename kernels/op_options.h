@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The choices an op offers (Backend has the contracts). No other includes: kernels compiled for one
+// target use it.
+#pragma once
+
+#include <cstdint>
+
+namespace eddy {
+
+enum class Activation : uint8_t {
+  kRelu,
+  kGelu,  // x Phi(x), the erf form
+  kSilu,  // x sigmoid(x)
+  kSigmoid,
+  kTanh,
+  kEluPlusOne,  // x + 1 above 0, exp(x) else
+  kExp,
+};
+
+enum class Decay : uint8_t { kNone, kConstant, kScalar, kVector };
+enum class Removal : uint8_t { kNone, kDelta, kGeneral };
+enum class Read : uint8_t { kAfterWrite, kBeforeWriteWithBonus };
+enum class Normaliser : uint8_t { kNone, kAddEps, kFloor };
+
+// The options of one recurrence, equal for all its heads (architecture D6).
+struct RecurrenceOptions {
+  Decay decay = Decay::kNone;
+  Removal removal = Removal::kNone;
+  Read read = Read::kAfterWrite;
+  Normaliser normaliser = Normaliser::kNone;
+  float scale = 1.0f;           // s
+  float normaliser_eps = 0.0f;  // added to, or the floor of, q.z
+};
+
+}  // namespace eddy
