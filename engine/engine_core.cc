@@ -228,14 +228,13 @@ bool EngineCore::NextBatch() {
 }
 
 void EngineCore::Forward() {
-  ++step_index_;
   workspace_.Reset();
   const Rows& rows = backend_->BeginStep(batch_.rows());
   model_->Forward(rows, pool_->states(), workspace_, logits_.First(batch_.logits_count()));
   for (int32_t row = 0; row < batch_.row_count(); ++row) {
     Turn& turn = *movable_turns_[static_cast<size_t>(batch_.turn_index(row))];
     turn.Read(batch_.row_token_count(row));
-    turn.last_step = step_index_;
+    turn.last_move = ++move_count_;
   }
 }
 

@@ -114,7 +114,7 @@ class EngineCore {
 
   std::vector<std::unique_ptr<Turn>> turns_;  // in order of arrival: waiting, running, parked
   TimePoint now_;                             // of this step
-  uint64_t step_index_ = 0;
+  uint64_t move_count_ = 0;
   int64_t active_session_count_ = 0;
   absl::Status health_;
   std::atomic<Duration::rep> turn_time_{0};

@@ -163,7 +163,8 @@ absl::Status CheckSessionName(std::string_view name) {
   for (size_t i = 0; i < name.size(); ++i) {
     const char c = name[i];
     const bool allowed = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                         (c >= '0' && c <= '9') || c == '.' || c == '_' || c == ':' || c == '-';
+                         (c >= '0' && c <= '9') || c == '.' || c == '_' || c == ':' || c == '-' ||
+                         (c == '~' && i == 0);
     if (!allowed) {
       return absl::InvalidArgumentError(
           absl::StrCat("session name has byte ", static_cast<int>(static_cast<unsigned char>(c)),

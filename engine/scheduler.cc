@@ -29,9 +29,9 @@ void Scheduler::Next(std::span<const MovableTurn> turns, Batch* batch) {
     AddDecode(turns, row_count_max - 1, batch);
     AddPrefill(turns, batch);
   } else {
-    const auto last_step = [&](int32_t i) { return turns[static_cast<size_t>(i)].last_step; };
+    const auto last_move = [&](int32_t i) { return turns[static_cast<size_t>(i)].last_move; };
     const bool decode_waited_longer = std::any_of(decode_.begin(), decode_.end(), [&](int32_t i) {
-      return last_step(i) < last_step(prefill_.front());
+      return last_move(i) < last_move(prefill_.front());
     });
     if (decode_waited_longer) {
       AddDecode(turns, 1, batch);
@@ -43,12 +43,13 @@ void Scheduler::Next(std::span<const MovableTurn> turns, Batch* batch) {
 
 void Scheduler::AddDecode(std::span<const MovableTurn> turns, int32_t count_max, Batch* batch) {
   if (decode_.size() > static_cast<size_t>(count_max)) {
-    const auto waited_longer = [&](int32_t a, int32_t b) {
-      const uint64_t step_a = turns[static_cast<size_t>(a)].last_step;
-      const uint64_t step_b = turns[static_cast<size_t>(b)].last_step;
-      return step_a != step_b ? step_a < step_b : a < b;
-    };
-    std::nth_element(decode_.begin(), decode_.begin() + count_max, decode_.end(), waited_longer);
+    // Those chosen keep their order, else the same few would come round sooner every time.
+    std::partial_sort(decode_.begin(), decode_.begin() + count_max, decode_.end(),
+                      [&](int32_t a, int32_t b) {
+                        const uint64_t move_a = turns[static_cast<size_t>(a)].last_move;
+                        const uint64_t move_b = turns[static_cast<size_t>(b)].last_move;
+                        return move_a != move_b ? move_a < move_b : a < b;
+                      });
     decode_.resize(static_cast<size_t>(count_max));
   }
   for (const int32_t i : decode_) {

@@ -23,7 +23,7 @@ struct MovableTurn {
   int64_t position = 0;        // of its first token to read
   int32_t pending_token = -1;  // generated, not read yet, to be read before the prompt; -1: none
   std::span<const int32_t> prompt;  // what is left of it; empty: the turn decodes
-  uint64_t last_step = 0;           // the step it moved in last; 0: none
+  uint64_t last_move = 0;           // number of its last row, counted over all steps; 0: none
 };
 
 struct SchedulerOptions {

@@ -79,7 +79,7 @@ MovableTurn Turn::Movable() const {
           .position = session_->read_count(),
           .pending_token = session_->pending_token(),
           .prompt = std::span<const int32_t>(request_.prompt).subspan(prompt_read_count_),
-          .last_step = last_step};
+          .last_move = last_move};
 }
 
 void Turn::Read(int32_t token_count) {

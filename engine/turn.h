@@ -71,7 +71,7 @@ class Turn {
 
   // ---- kept by EngineCore ----
   Session* target = nullptr;  // the session it will take up
-  uint64_t last_step = 0;     // the step it moved in last
+  uint64_t last_move = 0;     // as in MovableTurn
 
  private:
   bool IsEndOfText(int32_t token) const;
