@@ -15,8 +15,8 @@ absl::StatusOr<Config> Config::Read(const std::string& path) {
   EDDY_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::Open(path));
   const auto bytes = mapping.bytes();
   if (bytes.size() > static_cast<size_t>(kFileBytesMax)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, " has ", bytes.size(), " bytes, at most ", kFileBytesMax, " are accepted"));
+    return absl::InvalidArgumentError(absl::StrCat(path, " has ", bytes.size(), " bytes, at most ",
+                                                   kFileBytesMax, " are accepted"));
   }
   return Parse({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
 }
@@ -40,8 +40,8 @@ const nlohmann::json* Config::Find(const std::string& key) const {
 absl::Status Config::Error(const std::string& key, std::string_view expected) const {
   const nlohmann::json* value = Find(key);
   return absl::InvalidArgumentError(absl::StrCat(file_, ": ", key, " is ",
-                                                 value == nullptr ? "missing" : Printed(*value), ", ",
-                                                 std::string(expected)));
+                                                 value == nullptr ? "missing" : Printed(*value),
+                                                 ", ", std::string(expected)));
 }
 
 bool Config::WholeNumberIn(const nlohmann::json& value, int64_t min, int64_t max) const {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/json.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 
 namespace eddy {
@@ -19,8 +19,12 @@ std::string Cut(std::string_view text) {
   return std::string(text.substr(0, kMessageBytesMax)) + "...";
 }
 
-// Reads the text once before it becomes values: the parser itself keeps the last of equal keys without a word
-// and would build any depth.
+std::string AsciiJson(const nlohmann::json& value) {
+  return value.dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace);
+}
+
+// Reads the text once before it becomes values: the parser itself keeps the last of equal keys
+// without a word and would build any depth.
 class StructureCheck : public nlohmann::json_sax<nlohmann::json> {
  public:
   const std::string& error() const { return error_; }
@@ -43,9 +47,11 @@ class StructureCheck : public nlohmann::json_sax<nlohmann::json> {
   }
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
     std::string_view what = error.what();
-    // The library's own tag ("[json.exception.parse_error.101] ") tells a reader of the message nothing.
+    // The library's own tag ("[json.exception.parse_error.101] ") tells a reader of the message
+    // nothing.
     if (what.starts_with('[')) what.remove_prefix(std::min(what.find(' ') + 1, what.size()));
     error_ = std::string(what.substr(0, 300));
+    for (char& c : error_) c = c >= ' ' && c <= '~' ? c : '?';  // it may quote the text's bytes
     return false;
   }
 
@@ -70,18 +76,13 @@ class StructureCheck : public nlohmann::json_sax<nlohmann::json> {
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file) {
   StructureCheck check;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, " is not valid JSON: ", absl::CHexEscape(check.error())));
+    return absl::InvalidArgumentError(absl::StrCat(file, " is not valid JSON: ", check.error()));
   }
   return nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
 }
 
-std::string Quoted(std::string_view text) {
-  return absl::StrCat("\"", absl::CHexEscape(Cut(text)), "\"");
-}
+std::string Quoted(std::string_view text) { return AsciiJson(Cut(text)); }
 
-std::string Printed(const nlohmann::json& value) {
-  return absl::CHexEscape(Cut(value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace)));
-}
+std::string Printed(const nlohmann::json& value) { return Cut(AsciiJson(value)); }
 
 }  // namespace eddy

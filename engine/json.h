@@ -17,7 +17,7 @@ inline constexpr int kJsonDepthMax = 64;
 // UTF-8, for a key that one object has twice, and for nesting beyond kJsonDepthMax.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file);
 
-// `text` for a message: in double quotes, unprintable bytes escaped, cut after 80 bytes.
+// `text` for a message: in double quotes, as JSON in ASCII, cut after 80 bytes.
 std::string Quoted(std::string_view text);
 // A value as JSON for a message, cut after 80 bytes.
 std::string Printed(const nlohmann::json& value);

@@ -25,8 +25,9 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   }
   if (!S_ISREG(status.st_mode)) {
     close(file);
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, " is ", S_ISDIR(status.st_mode) ? "a folder" : "not a regular file", ", expected a file"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " is ", S_ISDIR(status.st_mode) ? "a folder" : "not a regular file",
+                     ", expected a file"));
   }
   const size_t size = static_cast<size_t>(status.st_size);
   if (size == 0) {

@@ -29,11 +29,16 @@ std::optional<int64_t> Unsigned(const nlohmann::json& value) {
 
 Shape MakeShape(const std::vector<int64_t>& dims) {
   switch (dims.size()) {
-    case 0: return {};
-    case 1: return {dims[0]};
-    case 2: return {dims[0], dims[1]};
-    case 3: return {dims[0], dims[1], dims[2]};
-    default: return {dims[0], dims[1], dims[2], dims[3]};
+    case 0:
+      return {};
+    case 1:
+      return {dims[0]};
+    case 2:
+      return {dims[0], dims[1]};
+    case 3:
+      return {dims[0], dims[1], dims[2]};
+    default:
+      return {dims[0], dims[1], dims[2], dims[3]};
   }
 }
 
@@ -72,13 +77,16 @@ class EntryReader {
     if (shape == entry_.end()) return Error("has no shape");
     if (!shape->is_array()) return Error("has shape ", Printed(*shape), ", expected an array");
     if (shape->size() > static_cast<size_t>(Shape::kRankMax)) {
-      return Error("has ", shape->size(), " dimensions, at most ", Shape::kRankMax, " are supported");
+      return Error("has ", shape->size(), " dimensions, at most ", Shape::kRankMax,
+                   " are supported");
     }
     std::vector<int64_t> dims;
     int64_t element_count = 1;
     for (const nlohmann::json& value : *shape) {
       const std::optional<int64_t> dim = Unsigned(value);
-      if (!dim) return Error("has the dimension ", Printed(value), ", expected a whole number of at least 0");
+      if (!dim)
+        return Error("has the dimension ", Printed(value),
+                     ", expected a whole number of at least 0");
       // A 0 must not hide the size of its neighbours: their product is computed elsewhere.
       const int64_t factor = std::max<int64_t>(*dim, 1);
       if (factor > Safetensors::kElementCountMax / element_count) {
@@ -100,9 +108,11 @@ class EntryReader {
       end = Unsigned((*offsets)[1]);
     }
     if (!begin || !end) {
-      return Error("has data_offsets ", Printed(*offsets), ", expected two whole numbers of at least 0");
+      return Error("has data_offsets ", Printed(*offsets),
+                   ", expected two whole numbers of at least 0");
     }
-    if (*begin > *end) return Error("has data_offsets ", Printed(*offsets), ", which end before they begin");
+    if (*begin > *end)
+      return Error("has data_offsets ", Printed(*offsets), ", which end before they begin");
     if (*end > static_cast<int64_t>(data_.size())) {
       return Error("has data_offsets ", Printed(*offsets), ", but the file holds ", data_.size(),
                    " bytes of data: it is truncated or its header is wrong");
@@ -148,9 +158,12 @@ absl::Status CheckTiling(const std::map<std::string, StoredTensor, std::less<>>&
 
 const char* StoredTypeName(StoredType type) {
   switch (type) {
-    case StoredType::kF32: return "F32";
-    case StoredType::kF16: return "F16";
-    case StoredType::kBF16: return "BF16";
+    case StoredType::kF32:
+      return "F32";
+    case StoredType::kF16:
+      return "F16";
+    case StoredType::kBF16:
+      return "BF16";
   }
   return "?";
 }
@@ -166,25 +179,26 @@ absl::StatusOr<Safetensors> Safetensors::Parse(std::span<const std::byte> bytes,
                                                const std::string& file) {
   const int64_t file_bytes = static_cast<int64_t>(bytes.size());
   if (file_bytes < kLengthBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(file, " has ", file_bytes,
-                                                   " bytes, expected a header length of 8 bytes and more"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, " has ", file_bytes, " bytes, expected a header length of 8 bytes and more"));
   }
   uint64_t length = 0;
   std::memcpy(&length, bytes.data(), sizeof(length));
   if (length > static_cast<uint64_t>(kHeaderBytesMax)) {
     return absl::InvalidArgumentError(absl::StrCat(file, " says its header has ", length,
-                                                   " bytes, at most ", kHeaderBytesMax, " are accepted"));
+                                                   " bytes, at most ", kHeaderBytesMax,
+                                                   " are accepted"));
   }
   const int64_t header_bytes = static_cast<int64_t>(length);
   if (header_bytes > file_bytes - kLengthBytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, " says its header has ", header_bytes, " bytes, but only ",
-                     file_bytes - kLengthBytes, " follow: it is truncated"));
+    return absl::InvalidArgumentError(absl::StrCat(file, " says its header has ", header_bytes,
+                                                   " bytes, but only ", file_bytes - kLengthBytes,
+                                                   " follow: it is truncated"));
   }
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
   if (!header.starts_with('{')) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(file, " has a header that does not begin with '{': it is not a safetensors file"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        file, " has a header that does not begin with '{': it is not a safetensors file"));
   }
   EDDY_ASSIGN_OR_RETURN(const nlohmann::json entries, ParseJson(header, file));
   const auto data = bytes.subspan(static_cast<size_t>(kLengthBytes + header_bytes));
@@ -192,8 +206,9 @@ absl::StatusOr<Safetensors> Safetensors::Parse(std::span<const std::byte> bytes,
   result.file_ = file;
   for (const auto& [name, entry] : entries.items()) {
     if (name == "__metadata__") continue;
-    EDDY_ASSIGN_OR_RETURN(StoredTensor tensor,
-                          EntryReader(entry, data, absl::StrCat(file, ": tensor ", Quoted(name))).Read());
+    EDDY_ASSIGN_OR_RETURN(
+        StoredTensor tensor,
+        EntryReader(entry, data, absl::StrCat(file, ": tensor ", Quoted(name))).Read());
     result.tensors_.emplace(name, tensor);
   }
   if (result.tensors_.empty()) {

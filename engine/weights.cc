@@ -82,7 +82,8 @@ bool Weights::NumbersAreSound(const std::string& name, const StoredTensor& tenso
     }
     if (!(range.above < number && number <= range.max)) {
       problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
-                                       ", expected one above ", range.above, " and at most ", range.max));
+                                       ", expected one above ", range.above, " and at most ",
+                                       range.max));
       return false;
     }
   }
@@ -106,8 +107,9 @@ Tensor Weights::Upload(const std::string& name, const StoredTensor& tensor, DTyp
   }
   absl::StatusOr<Buffer> buffer = backend_.Allocate(bytes);
   if (!buffer.ok()) {
-    backend_error_ = absl::Status(buffer.status().code(),
-                                  absl::StrCat(file_.file(), ": ", name, ": ", buffer.status().message()));
+    backend_error_ =
+        absl::Status(buffer.status().code(),
+                     absl::StrCat(file_.file(), ": ", name, ": ", buffer.status().message()));
     return {};
   }
   backend_.CopyIn(host, buffer->data(), bytes);
@@ -118,7 +120,8 @@ Tensor Weights::Upload(const std::string& name, const StoredTensor& tensor, DTyp
 
 Tensor Weights::ReadVector(const std::string& name, const Shape& shape, const ValueRange& range) {
   const StoredTensor* tensor = Ask(name, shape);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range) || failed()) return {};
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range) || failed())
+    return {};
   return Upload(name, *tensor, DType::kF32);
 }
 
@@ -133,7 +136,8 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
   // Converted in place where the file is unaligned or f16; else packed straight from it.
   const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
-                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) == 0;
+                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
+                       0;
   std::vector<float> floats;
   Tensor host(const_cast<std::byte*>(tensor->data.data()),
               tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32, shape);
@@ -145,8 +149,9 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
   }
   absl::StatusOr<Matrix> matrix = backend_.PackMatrix(host, dtype_);
   if (!matrix.ok()) {
-    backend_error_ = absl::Status(matrix.status().code(),
-                                  absl::StrCat(file_.file(), ": ", name, ": ", matrix.status().message()));
+    backend_error_ =
+        absl::Status(matrix.status().code(),
+                     absl::StrCat(file_.file(), ": ", name, ": ", matrix.status().message()));
     return {};
   }
   loaded_.weight_bytes += matrix->buffer.bytes();
@@ -160,8 +165,9 @@ absl::StatusOr<LoadedWeights> Weights::Finish() {
         absl::StrCat(Quoted(name), " (", Described(tensor), ") has no place in this model"));
   }
   if (!problems_.empty()) {
-    std::string message = absl::StrCat(file_.file(), " does not fit its config.json (", problems_.size(),
-                                       problems_.size() == 1 ? " problem): " : " problems): ");
+    std::string message =
+        absl::StrCat(file_.file(), " does not fit its config.json (", problems_.size(),
+                     problems_.size() == 1 ? " problem): " : " problems): ");
     for (size_t i = 0; i < problems_.size() && i < kProblemsShownMax; ++i) {
       absl::StrAppend(&message, i == 0 ? "" : "; ", problems_[i]);
     }

@@ -203,17 +203,16 @@ bool ConverseReactor::PumpOnce() {
   }
   if (turn == nullptr) return end && FinishCall(*end);
   turn->stream->Take(&taken_);
-  if (taken_.end) {
-    {
-      absl::MutexLock lock(&mutex_);
-      turn_ = nullptr;
-    }
-    if (!taken_.end->ok()) return FinishCall(*taken_.end);
+  // The last word counts as the end, though the stream's own may come a moment later: the client
+  // may go on as soon as it has read it.
+  const bool has_last_word =
+      !taken_.chunks.empty() && taken_.chunks.back().finish_reason != FinishReason::kNone;
+  if (taken_.end || has_last_word) {
+    absl::MutexLock lock(&mutex_);
+    turn_ = nullptr;
   }
-  if (taken_.chunks.empty()) {
-    // A turn that ends without a last word cannot be; look again all the same.
-    return taken_.end && PumpOnce();
-  }
+  if (taken_.end && !taken_.end->ok()) return FinishCall(*taken_.end);
+  if (taken_.chunks.empty()) return taken_.end && PumpOnce();
   message_.Clear();
   message_.set_turn(turn->number);
   turn->merger.Merge(taken_.chunks, message_.mutable_output());

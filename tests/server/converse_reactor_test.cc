@@ -58,9 +58,12 @@ class Conversation {
     }
     return result;
   }
-  void HalfClose() { stream_->WritesDone(); }
+  void HalfClose() {
+    if (!is_half_closed_) stream_->WritesDone();
+    is_half_closed_ = true;
+  }
   grpc::Status Finish() {
-    stream_->WritesDone();
+    HalfClose();
     v1::ConverseResponse response;
     while (stream_->Read(&response)) {
     }
@@ -70,6 +73,7 @@ class Conversation {
   grpc::ClientContext context;
 
  private:
+  bool is_half_closed_ = false;
   std::unique_ptr<grpc::ClientReaderWriter<v1::ConverseRequest, v1::ConverseResponse>> stream_;
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/server/server_fixture.h"
@@ -145,46 +146,58 @@ TEST_P(GenerateTest, SixtyFourCallsAtOnceGetWhatTheyGetAlone) {
   }
 }
 
+// Asks for more bytes than any window takes, and does not read.
+struct SlowReader {
+  static constexpr int kTokens = 200'000;
+  explicit SlowReader(const ServedEngine& served) : connection(served.NewConnection()) {
+    v1::GenerateRequest request = GenerateOf({1}, kTokens);
+    request.mutable_output()->set_log_probs(true);
+    request.mutable_output()->set_top_log_probs(20);
+    reader = v1::Generation::NewStub(connection)->Generate(&context, request);
+  }
+  std::shared_ptr<grpc::Channel> connection;
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader;
+};
+
 // Flow control and a full TokenStream stop its turn; nobody else notices, and nothing is lost.
 TEST(SlowReaderTest, IsParkedAndHoldsUpNobody) {
-  constexpr int kTokens = 30'000;
   ServedEngine served(Transport::kLoopback);
-  v1::GenerateRequest request = GenerateOf({1}, kTokens);
-  request.mutable_output()->set_log_probs(true);
-  request.mutable_output()->set_top_log_probs(5);
-  grpc::ClientContext context;
-  const std::shared_ptr<grpc::Channel> connection = served.NewConnection();
-  auto slow = v1::Generation::NewStub(connection)->Generate(&context, request);
   const EngineMetrics& metrics = served.engine->metrics();
-  ASSERT_TRUE(Eventually([&] { return metrics.stream_parked.value() > 0; }));
+  SlowReader slow(served);
+  int64_t generated = -1;
+  ASSERT_TRUE(Eventually([&] {
+    const int64_t before = std::exchange(generated, metrics.generation_tokens.value());
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    return before == generated && generated > 0;
+  }));
+  EXPECT_LT(generated, SlowReader::kTokens);
+  EXPECT_GE(metrics.stream_parked.value(), 1);
 
   const CallResult fast = Generate(*served.generation, GenerateOf({2}, 100));
   EXPECT_EQ(fast.tokens, FakeModel::Continue({2}, 100));
-  const int64_t parked_at = metrics.generation_tokens.value();
-  EXPECT_LT(parked_at, kTokens);
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
-  EXPECT_EQ(metrics.generation_tokens.value(), parked_at);
+  EXPECT_EQ(metrics.generation_tokens.value(), generated + 100);
 
-  const CallResult result = ReadRest(slow.get(), context);
+  const CallResult result = ReadRest(slow.reader.get(), slow.context);
   ASSERT_TRUE(result.status.ok()) << result.status.error_message();
-  EXPECT_EQ(result.tokens, FakeModel::Continue({1}, kTokens));
+  EXPECT_EQ(result.tokens, FakeModel::Continue({1}, SlowReader::kTokens));
 }
 
 TEST(SlowReaderTest, IsEndedWhenItDoesNotReadAtAll) {
   EngineOptions options = SmallEngine(1);
   options.reader_stall_max = std::chrono::milliseconds(50);
   ServedEngine served(Transport::kLoopback, options);
-  v1::GenerateRequest request = GenerateOf({1}, 1'000'000);
-  request.mutable_output()->set_log_probs(true);
-  request.mutable_output()->set_top_log_probs(5);
-  grpc::ClientContext context;
-  const std::shared_ptr<grpc::Channel> connection = served.NewConnection();
-  auto slow = v1::Generation::NewStub(connection)->Generate(&context, request);
-  // Ended for the engine: the only slot serves others.
+  const EngineMetrics& metrics = served.engine->metrics();
+  SlowReader slow(served);
+  ASSERT_TRUE(Eventually([&] {
+    return metrics.failed[static_cast<size_t>(absl::StatusCode::kResourceExhausted)].value() == 1;
+  }));
   EXPECT_EQ(Generate(*served.generation, GenerateOf({2}, 10)).tokens, FakeModel::Continue({2}, 10));
-  const CallResult result = ReadRest(slow.get(), context);
+  const CallResult result = ReadRest(slow.reader.get(), slow.context);
   EXPECT_EQ(result.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(result.trailers.count("grpc-retry-pushback-ms"), 1u);
+  // What it has got before is right.
+  EXPECT_EQ(result.tokens, FakeModel::Continue({1}, static_cast<int>(result.tokens.size())));
 }
 
 TEST(LostDeviceTest, EndsTheCallWithItsSentence) {

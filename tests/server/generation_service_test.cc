@@ -18,7 +18,7 @@ using testing::HasSubstr;
 TEST(GenerationServiceTest, BadRequestsAreRefusedAndOthersDoNotNotice) {
   EngineOptions engine = SmallEngine();
   engine.prompt_token_count_max = 50;
-  ServerOptions options;
+  ServerOptions options = QuietServer();
   options.prompt_bytes_max = 100;
   options.max_tokens_limit = 1000;
   ServedEngine served(Transport::kLoopback, engine, {}, options);

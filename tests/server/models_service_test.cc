@@ -89,7 +89,7 @@ TEST(ModelsServiceTest, InvalidUtf8ComesBackReplaced) {
   auto tokenizer = std::make_shared<FakeTokenizer>();
   tokenizer->SetBytes(1, "\xc3");
   tokenizer->SetBytes(2, "\xa9");
-  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, {}, tokenizer);
+  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, QuietServer(), tokenizer);
   v1::DetokenizeResponse text;
   ASSERT_TRUE(Detokenize(*served.models, {1, 2, 1, 0}, &text).ok());
   EXPECT_EQ(text.text(),
@@ -100,7 +100,7 @@ TEST(ModelsServiceTest, InvalidUtf8ComesBackReplaced) {
 TEST(ModelsServiceTest, LimitsAreNamed) {
   EngineOptions engine = SmallEngine();
   engine.prompt_token_count_max = 5;
-  ServerOptions options;
+  ServerOptions options = QuietServer();
   options.prompt_bytes_max = 10;
   ServedEngine served(Transport::kInProcess, engine, {}, options);
   v1::TokenizeResponse ids;
@@ -116,7 +116,7 @@ TEST(ModelsServiceTest, LimitsAreNamed) {
 }
 
 TEST(ModelsServiceTest, AModelWithoutTokenizerSaysSo) {
-  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, {}, nullptr);
+  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, QuietServer(), nullptr);
   v1::TokenizeResponse ids;
   EXPECT_EQ(Tokenize(*served.models, "a", &ids).error_code(),
             grpc::StatusCode::FAILED_PRECONDITION);

@@ -73,6 +73,13 @@ inline bool Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+// Without a metrics page: closing one takes two seconds.
+inline ServerOptions QuietServer() {
+  ServerOptions options;
+  options.metrics_listen = "";
+  return options;
+}
+
 enum class Transport { kInProcess, kLoopback };
 
 // Engine, server and stubs of one test.
@@ -81,7 +88,7 @@ class ServedEngine {
   explicit ServedEngine(
       Transport transport = Transport::kInProcess,
       const EngineOptions& engine_options = SmallEngine(), FakeModelOptions model_options = {},
-      ServerOptions server_options = {},
+      ServerOptions server_options = QuietServer(),
       std::shared_ptr<const Tokenizer> tokenizer = std::make_shared<FakeTokenizer>()) {
     if (!model_options.before_step) model_options.before_step = [this] { gate.Pass(); };
     engine = MakeFakeEngine(engine_options, model_options, std::move(tokenizer), &backend);

@@ -50,7 +50,7 @@ TEST(ServerTest, ReflectionNamesTheServices) {
 }
 
 TEST(ServerTest, PortZeroIsChosenAndTold) {
-  ServedEngine served;
+  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, ServerOptions());
   for (const std::string& address : {served.server->address(), served.server->metrics_address()}) {
     EXPECT_EQ(address.rfind("127.0.0.1:", 0), 0u) << address;
     EXPECT_NE(address, "127.0.0.1:0");
@@ -58,7 +58,7 @@ TEST(ServerTest, PortZeroIsChosenAndTold) {
 }
 
 TEST(ServerTest, AddressesThatCannotBeHadAreNamed) {
-  ServedEngine served;
+  ServedEngine served(Transport::kInProcess, SmallEngine(), {}, ServerOptions());
   const std::unique_ptr<Engine> engine = MakeFakeEngine(SmallEngine());
   const auto start = [&](const std::string& listen, const std::string& metrics_listen) {
     ServerOptions options;

@@ -41,16 +41,22 @@ inline void AddChunk(const TokenChunk& chunk, StreamResult* result) {
   if (chunk.usage.has_value()) result->usage = chunk.usage;
 }
 
+// What is there now, appended to `result`; true once the stream has ended.
+inline bool TakeNow(TokenStream& stream, StreamResult* result) {
+  TokenStream::Taken taken;
+  stream.Take(&taken);
+  for (const TokenChunk& chunk : taken.chunks) AddChunk(chunk, result);
+  if (!taken.end.has_value()) return false;
+  result->status = *taken.end;
+  return true;
+}
+
 // Blocks until the stream has ended.
 inline StreamResult ReadAll(TokenStream& stream) {
   StreamResult result;
-  TokenStream::Taken taken;
   do {
     stream.WaitForMore();
-    stream.Take(&taken);
-    for (const TokenChunk& chunk : taken.chunks) AddChunk(chunk, &result);
-  } while (!taken.end.has_value());
-  result.status = *taken.end;
+  } while (!TakeNow(stream, &result));
   return result;
 }
 

@@ -68,14 +68,4 @@ class HandSteppedEngine {
   std::vector<Arrival> arrivals;
 };
 
-// What is there now, appended to `result`; true once the stream has ended.
-inline bool TakeNow(TokenStream& stream, StreamResult* result) {
-  TokenStream::Taken taken;
-  stream.Take(&taken);
-  for (const TokenChunk& chunk : taken.chunks) AddChunk(chunk, result);
-  if (!taken.end.has_value()) return false;
-  result->status = *taken.end;
-  return true;
-}
-
 }  // namespace eddy

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model.h"
+
+#include <array>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "engine/config.h"
+#include "engine/safetensors.h"
+#include "engine/weights.h"
+#include "kernels/status_macros.h"
+
+namespace eddy {
+
+// The families, one file each in engine/models/. They take their settings from the configuration
+// and their tensors from the weights, which they finish; `info` has name, family and weight_dtype
+// already.
+absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& config, Weights& weights,
+                                                             Backend& backend, ModelInfo info);
+
+namespace {
+
+using MakeModel = absl::StatusOr<std::unique_ptr<Model>> (*)(const Config&, Weights&, Backend&,
+                                                             ModelInfo);
+// By the model_type of config.json.
+constexpr std::array kFamilies = {std::string_view("linear_transformer")};
+constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer};
+
+// The last part of the path, also of "models/shakespeare/" and ".".
+std::string FolderName(const std::string& folder) {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::canonical(folder, error);
+  return error ? folder : path.filename().string();
+}
+
+}  // namespace
+
+int64_t StateLayout::Add(std::string name, DType dtype, Shape shape) {
+  constexpr int64_t kAlignBytes = 64;
+  const int64_t offset_bytes = bytes_;
+  const int64_t tensor_bytes = shape.element_count() * DTypeBytes(dtype);
+  bytes_ += (tensor_bytes + kAlignBytes - 1) / kAlignBytes * kAlignBytes;
+  tensors_.push_back({std::move(name), offset_bytes, dtype, shape});
+  return offset_bytes;
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
+                                                 const LoadOptions& options) {
+  if (options.weight_dtype != DType::kBF16 && options.weight_dtype != DType::kF32) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the weight type is ", DTypeName(options.weight_dtype), ", expected bf16 or f32"));
+  }
+  std::error_code error;
+  if (!std::filesystem::exists(folder, error)) {
+    return absl::NotFoundError(absl::StrCat("the model folder ", folder, " does not exist"));
+  }
+  if (!std::filesystem::is_directory(folder, error)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder, " is not a folder, expected one with config.json and model.safetensors"));
+  }
+  EDDY_ASSIGN_OR_RETURN(const Config config, Config::Read(folder + "/config.json"));
+  EDDY_ASSIGN_OR_RETURN(const size_t family, config.Choice("model_type", kFamilies));
+  EDDY_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::Open(folder + "/model.safetensors"));
+  ModelInfo info;
+  info.name = options.name.empty() ? FolderName(folder) : options.name;
+  info.family = std::string(kFamilies[family]);
+  info.weight_dtype = options.weight_dtype;
+  Weights weights(file, backend, options.weight_dtype);
+  return kMakeModel[family](config, weights, backend, std::move(info));
+}
+
+}  // namespace eddy

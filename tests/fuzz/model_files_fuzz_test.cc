@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+// Mutates the files of a sound model folder, by a fixed seed: every result is read or refused,
+// never a crash.
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/config.h"
+#include "engine/model.h"
+#include "engine/safetensors.h"
+#include "engine/tokenizer.h"
+#include "tests/support/model_files.h"
+
+namespace eddy {
+namespace {
+
+constexpr int kIterations = 20000;
+
+std::string Golden(const std::string& file) {
+  return ReadBytes(std::string(EDDY_SOURCE_DIR) + "/tests/golden/linear_transformer/" + file);
+}
+
+// One to four changes: a bit, a byte, a cut, a copied or removed stretch, or something a parser may
+// stumble on.
+class Mutator {
+ public:
+  explicit Mutator(uint32_t seed) : random_(seed) {}
+
+  size_t Below(size_t bound) { return bound == 0 ? 0 : random_() % bound; }
+
+  // Changes begin within the first `reach` bytes.
+  std::string Mutated(std::string text, size_t reach) {
+    const size_t changes = 1 + Below(4);
+    for (size_t i = 0; i < changes; ++i) {
+      const size_t at = Below(std::min(reach, text.size()));
+      const size_t count = Below(std::min<size_t>(text.size() - at, 40));
+      switch (Below(7)) {
+        case 0:
+          if (!text.empty()) text[at] = static_cast<char>(text[at] ^ (1 << Below(8)));
+          break;
+        case 1:
+          if (!text.empty()) text[at] = static_cast<char>(Below(256));
+          break;
+        case 2:
+          text.resize(at);
+          break;
+        case 3:
+          text.erase(at, count);
+          break;
+        case 4:
+          text.insert(at, std::string(text.substr(Below(text.size()), count)));
+          break;
+        default:
+          Replace(text, at);
+          break;
+      }
+    }
+    return text;
+  }
+
+ private:
+  // Puts a nasty piece over the digits at or after `at`, or in between.
+  void Replace(std::string& text, size_t at) {
+    static const std::vector<std::string> kPieces = {
+        "0",
+        "-1",
+        "1e999",
+        "9223372036854775807",
+        "18446744073709551615",
+        "4611686018427387904",
+        "null",
+        "[[",
+        "]",
+        "{}",
+        "\"",
+        "\\u0000",
+        "\\ud800",
+        "1.5",
+        "true",
+        ",",
+        std::string(3000, '['),
+        std::string("\xff\xff\xff\xff\xff\xff\xff\xff"),
+        "\xed\xa0\x80"};
+    const size_t digit = text.find_first_of("0123456789", at);
+    if (digit != std::string::npos && Below(3) != 0) {
+      const size_t end = text.find_first_not_of("0123456789", digit);
+      text.replace(digit, end == std::string::npos ? end : end - digit,
+                   kPieces[Below(kPieces.size())]);
+    } else {
+      text.insert(std::min(at, text.size()), kPieces[Below(kPieces.size())]);
+    }
+  }
+
+  std::mt19937 random_;
+};
+
+TEST(ModelFilesFuzzTest, Safetensors) {
+  const std::string bytes = SafetensorsBytes({{"embedding.weight", {{3, 2}, {1, 2, 3, 4, 5, 6}}},
+                                              {"norm.bias", {{2}, {1, 2}}},
+                                              {"scalar", {{}, {1}}},
+                                              {"cube", {{2, 1, 2}, {1, 2, 3, 4}}}});
+  Mutator mutator(1);
+  int accepted = 0;
+  for (int i = 0; i < kIterations; ++i) {
+    std::string mutated = mutator.Mutated(bytes, bytes.size());
+    // Half of the time the length fits again, so that the header itself is reached.
+    if (mutated.size() >= 8 && i % 2 == 0) {
+      const uint64_t length = mutated.rfind('}') == std::string::npos ? 0 : mutated.rfind('}') - 7;
+      std::memcpy(mutated.data(), &length, sizeof(length));
+    }
+    const std::vector<char> own(mutated.begin(), mutated.end());  // its end is watched
+    const auto file = Safetensors::Parse(Bytes({own.data(), own.size()}), "m");
+    if (!file.ok()) {
+      ASSERT_EQ(file.status().code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_LT(file.status().message().size(), 1000u);
+      continue;
+    }
+    ++accepted;
+    int64_t sum = 0;
+    for (const auto& [name, tensor] : file->tensors()) {
+      ASSERT_EQ(static_cast<int64_t>(tensor.data.size()),
+                tensor.shape.element_count() * StoredTypeBytes(tensor.type));
+      for (const std::byte byte : tensor.data) sum += std::to_integer<int>(byte);
+    }
+    ASSERT_GE(sum, 0);
+  }
+  // The mutations are neither all harmless nor all fatal.
+  EXPECT_GT(accepted, kIterations / 100);
+  EXPECT_LT(accepted, kIterations * 9 / 10);
+}
+
+TEST(ModelFilesFuzzTest, Config) {
+  const std::string text = Golden("sinusoid/config.json");
+  constexpr std::string_view kChoices[] = {"none", "sinusoid"};
+  Mutator mutator(2);
+  int accepted = 0;
+  for (int i = 0; i < kIterations; ++i) {
+    const auto config = Config::Parse(mutator.Mutated(text, text.size()), "c");
+    if (!config.ok()) {
+      ASSERT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
+      ASSERT_LT(config.status().message().size(), 1000u);
+      continue;
+    }
+    ++accepted;
+    for (const char* key : {"vocab_size", "num_heads", "norm_eps", "position_embedding",
+                            "final_normalization", "max_position_embeddings"}) {
+      const auto number = config->Int(key, 1, 100);
+      if (number.ok()) ASSERT_TRUE(1 <= *number && *number <= 100);
+      const auto real = config->Float(key, 0.0f, 1.0f);
+      if (real.ok()) ASSERT_TRUE(0.0f < *real && *real <= 1.0f);
+      const auto choice = config->Choice(key, kChoices);
+      if (choice.ok()) ASSERT_LT(*choice, 2u);
+      const auto ids = config->TokenIds(key, 50);
+      if (ids.ok()) {
+        for (const int32_t id : *ids) ASSERT_TRUE(0 <= id && id < 50);
+      }
+      ASSERT_LT(config->Bool(key).status().message().size(), 300u);
+    }
+  }
+  EXPECT_GT(accepted, kIterations / 100);
+  EXPECT_LT(accepted, kIterations * 9 / 10);
+}
+
+// Whole folders: the configuration and the tensors' names, shapes and numbers must hold against
+// each other.
+TEST(ModelFilesFuzzTest, LoadModel) {
+  BackendOptions options;
+  options.backend = "cpu";
+  options.thread_count = 1;
+  const auto backend = *MakeBackend(options);
+  const std::string config = Golden("decay/config.json"),
+                    weights = Golden("decay/model.safetensors");
+  Mutator mutator(3);
+  const TestFolder folder;
+  int accepted = 0;
+  for (int i = 0; i < kIterations / 10; ++i) {
+    const bool of_config = i % 2 == 0;
+    WriteBytes(folder / "config.json", of_config ? mutator.Mutated(config, config.size()) : config);
+    WriteBytes(folder / "model.safetensors", of_config ? weights : mutator.Mutated(weights, 3000));
+    const auto model = LoadModel(folder.path(), *backend, LoadOptions());
+    if (model.ok()) {
+      ++accepted;
+      ASSERT_GT((*model)->state_layout().bytes(), 0);
+      ASSERT_LT((*model)->state_layout().bytes(), int64_t{1} << 41);
+    } else {
+      ASSERT_NE(model.status().code(), absl::StatusCode::kInternal) << model.status();
+      ASSERT_LT(model.status().message().size(), 6000u);
+    }
+  }
+  EXPECT_GT(accepted, 0);
+}
+
+TEST(ModelFilesFuzzTest, Utf8Stream) {
+  const std::string text = "A caf\u00e9, \u20ac 5 \U0001F600\n";
+  Mutator mutator(4);
+  for (int i = 0; i < kIterations; ++i) {
+    const std::string bytes = mutator.Mutated(text, text.size());
+    Utf8Stream whole, cut;
+    std::string expected, given;
+    whole.Feed(bytes, &expected);
+    whole.Finish(&expected);
+    for (size_t at = 0; at < bytes.size();) {
+      const size_t count = std::min(mutator.Below(4), bytes.size() - at);
+      const std::vector<char> part(bytes.begin() + static_cast<std::ptrdiff_t>(at),
+                                   bytes.begin() + static_cast<std::ptrdiff_t>(at + count));
+      cut.Feed({part.data(), part.size()}, &given);
+      at += count;
+    }
+    cut.Finish(&given);
+    ASSERT_EQ(given, expected);
+    Utf8Stream again;
+    std::string same;
+    again.Feed(expected, &same);
+    ASSERT_EQ(same, expected);  // already valid, nothing held back
+  }
+}
+
+}  // namespace
+}  // namespace eddy
