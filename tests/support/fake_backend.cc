@@ -62,11 +62,6 @@ void SampleOne(std::span<float> logits, const SampleRow& row, SampleResult* resu
 
 FakeBackend::~FakeBackend() { EDDY_CHECK_EQ(allocated_bytes_, 0) << "a buffer was not freed"; }
 
-void FakeBackend::Run(std::function<void()> work) {
-  if (stream_ == Stream::kAtOnce) return work();
-  work_.push_back(std::move(work));
-}
-
 void FakeBackend::RunAll() {
   for (const auto& work : work_) work();
   work_.clear();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -27,7 +28,14 @@ class FakeBackend : public Backend {
   // Bytes allocated and not freed.
   int64_t allocated_bytes() const { return allocated_bytes_; }
   // Appends work to the stream.
-  void Run(std::function<void()> work);
+  template <typename Work>
+  void Run(Work work) {
+    if (stream_ == Stream::kAtOnce) {
+      work();
+    } else {
+      work_.emplace_back(std::move(work));
+    }
+  }
 
   const BackendInfo& info() const override { return info_; }
   absl::StatusOr<Buffer> Allocate(int64_t bytes) override;

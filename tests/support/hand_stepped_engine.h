@@ -20,7 +20,8 @@ class HandSteppedEngine {
  public:
   explicit HandSteppedEngine(EngineOptions options, const FakeModelOptions& model_options = {},
                              FakeBackend::Stream stream = FakeBackend::Stream::kLazy)
-      : queue(std::make_shared<SubmitQueue>(options.submit_queue_capacity)) {
+      : tokenizer(model_options.vocabulary_size),
+        queue(std::make_shared<SubmitQueue>(options.submit_queue_capacity)) {
     options.clock = [this] { return now; };
     auto fake = std::make_unique<FakeBackend>(stream);
     backend = fake.get();
