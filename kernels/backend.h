@@ -136,6 +136,7 @@ class Backend {
 
   // ---- a step ----
   // Takes the host's arrays and returns them as the ops want them; valid until the next BeginStep.
+  // The host's arrays must stay as they are until Synchronize().
   virtual const Rows& BeginStep(const Rows& host) = 0;
   // Waits for everything before it. An error is sticky: INTERNAL, the device is lost.
   virtual absl::Status Synchronize() = 0;
@@ -181,8 +182,10 @@ class Backend {
   // and frequency penalties on `seen`; biases; banned; temperature 0: the largest, ties to the
   // lower id; else divide by temperature, keep the top_k largest (ties to the lower id), then the
   // smallest set of the most probable whose sum reaches top_p (at least one), then those of at
-  // least min_p times the largest probability; draw with u = Philox4x32-10(key = seed, counter =
-  // position) in [0, 1) over the kept ones in order of falling probability (ties to the lower id).
+  // least min_p times the largest probability; draw over the kept ones in order of falling
+  // probability (ties to the lower id): the first whose sum exceeds u times the whole, u in [0, 1)
+  // the first 53 bits of Philox4x32-10(key = seed, counter = position). Sums are those of the kept
+  // ones: top_p is a share of what top_k left.
   // rows and results are host arrays; results are valid after Synchronize().
   virtual void Sample(const Tensor& logits, std::span<const SampleRow> rows,
                       std::span<SampleResult> results) = 0;

@@ -171,7 +171,8 @@ def cross_entropy(params, tokens, args, dropout_key=None):
 
 def make_optimizer(args, params):
     """Muon for the matrices inside the layers, AdamW for the rest."""
-    schedule = optax.warmup_cosine_decay_schedule(0.0, args.learning_rate, args.warmup, args.steps, 0.02 * args.learning_rate)
+    peak = args.learning_rate
+    schedule = optax.warmup_cosine_decay_schedule(0.0, peak, args.warmup, args.steps, 0.02 * peak)
     labels = {n: "muon" if n.startswith("transformer.layers.") and v.ndim == 2 else "adam" for n, v in params.items()}
     muon = optax.contrib.muon(schedule, weight_decay=args.weight_decay, consistent_rms=0.2)
     adam = optax.adamw(schedule, b1=0.9, b2=0.98, weight_decay=0.0)

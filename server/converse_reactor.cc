@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
 #include "server/convert.h"
+#include "server/wire_message.h"
 
 namespace eddy {
 namespace {
@@ -20,7 +21,7 @@ std::shared_ptr<ConverseReactor> ConverseReactor::Start(ServiceEnv& env,
                                                         grpc::CallbackServerContext* context) {
   std::shared_ptr<ConverseReactor> reactor(new ConverseReactor(env, context));
   reactor->self_ = reactor;
-  reactor->StartRead(&reactor->request_);
+  reactor->StartRead(&reactor->read_bytes_);
   return reactor;
 }
 
@@ -34,12 +35,17 @@ void ConverseReactor::OnReadDone(bool ok) {
     // The client will say nothing more: the running turn is still sent.
     absl::MutexLock lock(&mutex_);
     if (!end_) end_ = absl::OkStatus();
-  } else if (absl::Status status = Handle(request_); !status.ok()) {
+  } else if (absl::Status status = HandleBytes(); !status.ok()) {
     EndWith(std::move(status));
   } else {
-    return StartRead(&request_);
+    return StartRead(&read_bytes_);
   }
   if (turnstile_.Enter()) Pump();
+}
+
+absl::Status ConverseReactor::HandleBytes() {
+  absl::StatusOr<v1::ConverseRequest> request = ParseMessage<v1::ConverseRequest>(read_bytes_);
+  return request.ok() ? Handle(*request) : Counted(request.status());
 }
 
 absl::Status ConverseReactor::Handle(const v1::ConverseRequest& request) {
@@ -210,13 +216,15 @@ bool ConverseReactor::PumpOnce() {
   if (taken_.end || has_last_word) {
     absl::MutexLock lock(&mutex_);
     turn_ = nullptr;
+    // A failed turn ends the call, after what came before its failure.
+    if (taken_.end && !taken_.end->ok() && (!end_ || end_->ok())) end_ = *taken_.end;
   }
-  if (taken_.end && !taken_.end->ok()) return FinishCall(*taken_.end);
   if (taken_.chunks.empty()) return taken_.end && PumpOnce();
   message_.Clear();
   message_.set_turn(turn->number);
   turn->merger.Merge(taken_.chunks, message_.mutable_output());
-  StartWrite(&message_);
+  SerializeMessage(message_, &write_bytes_);
+  StartWrite(&write_bytes_);
   return true;
 }
 

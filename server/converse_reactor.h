@@ -24,11 +24,10 @@
 
 namespace eddy {
 
-class ConverseReactor final
-    : public grpc::ServerBidiReactor<v1::ConverseRequest, v1::ConverseResponse>,
-      public StreamReader,
-      public Deliverable,
-      public std::enable_shared_from_this<ConverseReactor> {
+class ConverseReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                              public StreamReader,
+                              public Deliverable,
+                              public std::enable_shared_from_this<ConverseReactor> {
  public:
   // On a gRPC thread; env and context outlive the call.
   static std::shared_ptr<ConverseReactor> Start(ServiceEnv& env,
@@ -48,6 +47,7 @@ class ConverseReactor final
   ConverseReactor(ServiceEnv& env, grpc::CallbackServerContext* context);
 
   // What a message asks; an error ends the call.
+  absl::Status HandleBytes();
   absl::Status Handle(const v1::ConverseRequest& request);
   absl::Status Open(const v1::ConverseRequest::Open& open);
   absl::Status Append(const v1::ConverseRequest::Append& append);
@@ -72,7 +72,7 @@ class ConverseReactor final
   grpc::CallbackServerContext* const context_;
 
   // For the one read at a time.
-  v1::ConverseRequest request_;  // gRPC's while a read is in flight
+  grpc::ByteBuffer read_bytes_;  // gRPC's while a read is in flight
   bool is_open_ = false;
   std::string session_name_;
   bool create_session_ = false;
@@ -93,7 +93,8 @@ class ConverseReactor final
   Turnstile turnstile_;
   // For whoever is inside; never left again once Finish was called.
   TokenStream::Taken taken_;
-  v1::ConverseResponse message_;  // gRPC's while a write is in flight
+  v1::ConverseResponse message_;
+  grpc::ByteBuffer write_bytes_;  // gRPC's while a write is in flight
 
   std::shared_ptr<ConverseReactor> self_;  // dropped in OnDone
 };

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/convert.h"
+#include "server/wire_message.h"
 
 namespace eddy {
 
@@ -37,11 +38,14 @@ void GenerateReactor::Pump() {
 // Nothing of *this may be touched after a Start... or Finish: its completion may run, and end the
 // call, before it returns.
 void GenerateReactor::Send() {
-  if (!taken_.chunks.empty()) merger_.Merge(taken_.chunks, &message_);
-  if (!taken_.end) return StartWrite(&message_);
+  if (!taken_.chunks.empty()) {
+    merger_.Merge(taken_.chunks, &message_);
+    SerializeMessage(message_, &bytes_);
+  }
+  if (!taken_.end) return StartWrite(&bytes_);
   const grpc::Status status = EndCall(context_, *taken_.end, env_.engine.RetryAfter());
   if (taken_.chunks.empty()) return Finish(status);
-  StartWriteAndFinish(&message_, grpc::WriteOptions(), status);
+  StartWriteAndFinish(&bytes_, grpc::WriteOptions(), status);
 }
 
 void GenerateReactor::OnWriteDone(bool ok) {

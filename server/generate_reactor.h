@@ -19,7 +19,7 @@
 
 namespace eddy {
 
-class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateResponse>,
+class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                               public StreamReader,
                               public Deliverable,
                               public std::enable_shared_from_this<GenerateReactor> {
@@ -51,7 +51,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<v1::GenerateRespon
   // For whoever is inside; never left again once Finish was called.
   ChunkMerger merger_;
   TokenStream::Taken taken_;
-  v1::GenerateResponse message_;  // gRPC's while a write is in flight
+  v1::GenerateResponse message_;
+  grpc::ByteBuffer bytes_;  // gRPC's while a write is in flight
 
   std::shared_ptr<GenerateReactor> self_;  // dropped in OnDone
 };

@@ -4,24 +4,32 @@
 #include <chrono>
 #include <utility>
 
+#include "kernels/status_macros.h"
 #include "server/convert.h"
 #include "server/generate_reactor.h"
+#include "server/wire_message.h"
 
 namespace eddy {
 namespace {
 
 // A call that ends before it has begun.
-class RefusedCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
+class RefusedCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
  public:
   explicit RefusedCall(const grpc::Status& status) { Finish(status); }
   void OnDone() override { delete this; }
 };
 
+absl::StatusOr<TurnRequest> ReadRequest(const WireRules& rules, const grpc::ByteBuffer& bytes) {
+  EDDY_ASSIGN_OR_RETURN(const v1::GenerateRequest request,
+                        ParseMessage<v1::GenerateRequest>(bytes));
+  return ToTurnRequest(rules, request);
+}
+
 }  // namespace
 
-grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
-    grpc::CallbackServerContext* context, const v1::GenerateRequest* request) {
-  absl::StatusOr<TurnRequest> turn = ToTurnRequest(env_.rules, *request);
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  absl::StatusOr<TurnRequest> turn = ReadRequest(env_.rules, *bytes);
   if (!turn.ok()) {
     env_.CountRefused(turn.status());
     return new RefusedCall(ToGrpc(turn.status()));
@@ -36,7 +44,7 @@ grpc::ServerWriteReactor<v1::GenerateResponse>* GenerationService::Generate(
   return GenerateReactor::Start(env_, context, *std::move(stream), seed);
 }
 
-grpc::ServerBidiReactor<v1::ConverseRequest, v1::ConverseResponse>* GenerationService::Converse(
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GenerationService::Converse(
     grpc::CallbackServerContext* context) {
   std::shared_ptr<ConverseReactor> reactor = ConverseReactor::Start(env_, context);
   bool draining = false;

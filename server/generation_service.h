@@ -14,13 +14,15 @@
 
 namespace eddy {
 
-class GenerationService final : public v1::Generation::CallbackService {
+class GenerationService final
+    : public v1::Generation::WithRawCallbackMethod_Generate<
+          v1::Generation::WithRawCallbackMethod_Converse<v1::Generation::Service>> {
  public:
   explicit GenerationService(ServiceEnv& env) : env_(env) {}
 
-  grpc::ServerWriteReactor<v1::GenerateResponse>* Generate(
-      grpc::CallbackServerContext* context, const v1::GenerateRequest* request) override;
-  grpc::ServerBidiReactor<v1::ConverseRequest, v1::ConverseResponse>* Converse(
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Generate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* bytes) override;
+  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Converse(
       grpc::CallbackServerContext* context) override;
 
   // Ends every conversation as soon as no turn of it runs, those that begin later too. Any thread.

@@ -9,21 +9,24 @@
 
 namespace eddy {
 
-class ModelsService final : public v1::Models::CallbackService {
+class ModelsService final
+    : public v1::Models::WithRawCallbackMethod_List<
+          v1::Models::WithRawCallbackMethod_Get<v1::Models::WithRawCallbackMethod_Tokenize<
+              v1::Models::WithRawCallbackMethod_Detokenize<v1::Models::Service>>>> {
  public:
   explicit ModelsService(ServiceEnv& env) : env_(env) {}
 
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
-                                 const v1::ListModelsRequest* request,
-                                 v1::ListModelsResponse* response) override;
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context,
-                                const v1::GetModelRequest* request, v1::Model* response) override;
+                                 const grpc::ByteBuffer* bytes,
+                                 grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
+                                grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Tokenize(grpc::CallbackServerContext* context,
-                                     const v1::TokenizeRequest* request,
-                                     v1::TokenizeResponse* response) override;
+                                     const grpc::ByteBuffer* bytes,
+                                     grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Detokenize(grpc::CallbackServerContext* context,
-                                       const v1::DetokenizeRequest* request,
-                                       v1::DetokenizeResponse* response) override;
+                                       const grpc::ByteBuffer* bytes,
+                                       grpc::ByteBuffer* response) override;
 
  private:
   ServiceEnv& env_;

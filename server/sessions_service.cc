@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "kernels/status_macros.h"
 #include "server/convert.h"
+#include "server/wire_message.h"
 
 namespace eddy {
 namespace {
@@ -15,19 +16,20 @@ namespace {
 constexpr uint32_t kPageSizeDefault = 100;
 constexpr uint32_t kPageSizeMax = 1000;
 
-absl::Status CheckCreate(const ServiceEnv& env, const v1::CreateSessionRequest& request) {
-  if (env.draining) return DrainingError();
+absl::Status Check(const ServiceEnv& env, const v1::CreateSessionRequest& request) {
   EDDY_RETURN_IF_ERROR(CheckModel(env.rules, request.model()));
   return request.name().empty() ? absl::OkStatus() : CheckSessionName("name", request.name());
 }
 
-absl::Status CheckNamed(const ServiceEnv& env, const std::string& name) {
-  if (env.draining) return DrainingError();
-  return CheckSessionName("name", name);
+absl::Status Check(const ServiceEnv&, const v1::GetSessionRequest& request) {
+  return CheckSessionName("name", request.name());
 }
 
-absl::Status CheckList(const ServiceEnv& env, const v1::ListSessionsRequest& request) {
-  if (env.draining) return DrainingError();
+absl::Status Check(const ServiceEnv&, const v1::DeleteSessionRequest& request) {
+  return CheckSessionName("name", request.name());
+}
+
+absl::Status Check(const ServiceEnv&, const v1::ListSessionsRequest& request) {
   if (request.page_size() > kPageSizeMax) {
     return absl::InvalidArgumentError(absl::StrCat("page_size is ", request.page_size(),
                                                    ": it must lie in [0, ", kPageSizeMax, "]."));
@@ -36,93 +38,112 @@ absl::Status CheckList(const ServiceEnv& env, const v1::ListSessionsRequest& req
   return CheckSessionName("page_token", request.page_token());
 }
 
-grpc::ServerUnaryReactor* Refuse(ServiceEnv& env, grpc::CallbackServerContext* context,
-                                 const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(EndCall(context, status, env.engine.RetryAfter()));
-  return reactor;
+template <typename Request>
+absl::StatusOr<Request> Read(const ServiceEnv& env, const grpc::ByteBuffer& bytes) {
+  if (env.draining) return DrainingError();
+  EDDY_ASSIGN_OR_RETURN(Request request, ParseMessage<Request>(bytes));
+  EDDY_RETURN_IF_ERROR(Check(env, request));
+  return request;
 }
 
-// Hands a session, or why there is none, from the step thread to the call. The call's objects live
-// until its reactor is finished, which happens here and nowhere else.
-auto ReplyWithSession(ServiceEnv& env, grpc::CallbackServerContext* context,
-                      grpc::ServerUnaryReactor* reactor, v1::Session* response) {
-  return [&env, context, reactor, response](absl::StatusOr<SessionInfo> info) {
-    env.delivery.Post([&env, context, reactor, response, info = std::move(info)] {
-      if (info.ok()) ToProto(*info, env.rules.model_name, response);
-      reactor->Finish(EndCall(context, info.status(), env.engine.RetryAfter()));
-    });
-  };
+v1::Session ToMessage(const ServiceEnv& env, const SessionInfo& info) {
+  v1::Session session;
+  ToProto(info, env.rules.model_name, &session);
+  return session;
 }
 
 // Sessions of unnamed conversations sort last and are nobody else's business.
-void ToProto(const Engine::SessionPage& page, const std::string& model_name,
-             v1::ListSessionsResponse* response) {
+v1::ListSessionsResponse ToMessage(const ServiceEnv& env, const Engine::SessionPage& page) {
+  v1::ListSessionsResponse list;
   for (const SessionInfo& info : page.sessions) {
-    if (IsReservedSessionName(info.name)) return;
-    ToProto(info, model_name, response->add_sessions());
+    if (IsReservedSessionName(info.name)) return list;
+    ToProto(info, env.rules.model_name, list.add_sessions());
   }
-  if (!IsReservedSessionName(page.next_after)) response->set_next_page_token(page.next_after);
+  if (!IsReservedSessionName(page.next_after)) list.set_next_page_token(page.next_after);
+  return list;
 }
+
+// The call's end of one request: for the engine's callback to carry to the delivery thread, or to
+// refuse at once. gRPC's objects live until Finish, which happens here and nowhere else.
+struct Reply {
+  ServiceEnv& env;
+  grpc::CallbackServerContext* const context;
+  grpc::ByteBuffer* const response;
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+
+  void Finish(const absl::Status& status) const {
+    reactor->Finish(EndCall(context, status, env.engine.RetryAfter()));
+  }
+  template <typename Value>
+  void operator()(absl::StatusOr<Value> value) const {
+    env.delivery.Post([reply = *this, value = std::move(value)] {
+      if (value.ok()) SerializeMessage(ToMessage(reply.env, *value), reply.response);
+      reply.Finish(value.status());
+    });
+  }
+  void operator()(absl::Status status) const {
+    env.delivery.Post([reply = *this, status = std::move(status)] {
+      SerializeMessage(google::protobuf::Empty(), reply.response);
+      reply.Finish(status);
+    });
+  }
+};
 
 }  // namespace
 
 grpc::ServerUnaryReactor* SessionsService::Create(grpc::CallbackServerContext* context,
-                                                  const v1::CreateSessionRequest* request,
-                                                  v1::Session* response) {
-  if (absl::Status status = CheckCreate(env_, *request); !status.ok()) {
-    return Refuse(env_, context, status);
+                                                  const grpc::ByteBuffer* bytes,
+                                                  grpc::ByteBuffer* response) {
+  const Reply reply{env_, context, response};
+  const auto request = Read<v1::CreateSessionRequest>(env_, *bytes);
+  if (!request.ok()) {
+    reply.Finish(request.status());
+  } else if (request->name().empty()) {
+    env_.engine.CreateSession(absl::StrFormat("session-%016x", DrawRandom()), reply);
+  } else {
+    env_.engine.CreateSession(request->name(), reply);
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  env_.engine.CreateSession(
-      request->name().empty() ? absl::StrFormat("session-%016x", DrawRandom()) : request->name(),
-      ReplyWithSession(env_, context, reactor, response));
-  return reactor;
+  return reply.reactor;
 }
 
 grpc::ServerUnaryReactor* SessionsService::Get(grpc::CallbackServerContext* context,
-                                               const v1::GetSessionRequest* request,
-                                               v1::Session* response) {
-  if (absl::Status status = CheckNamed(env_, request->name()); !status.ok()) {
-    return Refuse(env_, context, status);
+                                               const grpc::ByteBuffer* bytes,
+                                               grpc::ByteBuffer* response) {
+  const Reply reply{env_, context, response};
+  const auto request = Read<v1::GetSessionRequest>(env_, *bytes);
+  if (request.ok()) {
+    env_.engine.GetSession(request->name(), reply);
+  } else {
+    reply.Finish(request.status());
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  env_.engine.GetSession(request->name(), ReplyWithSession(env_, context, reactor, response));
-  return reactor;
+  return reply.reactor;
 }
 
 grpc::ServerUnaryReactor* SessionsService::List(grpc::CallbackServerContext* context,
-                                                const v1::ListSessionsRequest* request,
-                                                v1::ListSessionsResponse* response) {
-  if (absl::Status status = CheckList(env_, *request); !status.ok()) {
-    return Refuse(env_, context, status);
+                                                const grpc::ByteBuffer* bytes,
+                                                grpc::ByteBuffer* response) {
+  const Reply reply{env_, context, response};
+  const auto request = Read<v1::ListSessionsRequest>(env_, *bytes);
+  if (request.ok()) {
+    const uint32_t limit = request->page_size() == 0 ? kPageSizeDefault : request->page_size();
+    env_.engine.ListSessions(request->page_token(), static_cast<int>(limit), reply);
+  } else {
+    reply.Finish(request.status());
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const uint32_t limit = request->page_size() == 0 ? kPageSizeDefault : request->page_size();
-  env_.engine.ListSessions(
-      request->page_token(), static_cast<int>(limit),
-      [&env = env_, context, reactor, response](absl::StatusOr<Engine::SessionPage> page) {
-        env.delivery.Post([&env, context, reactor, response, page = std::move(page)] {
-          if (page.ok()) ToProto(*page, env.rules.model_name, response);
-          reactor->Finish(EndCall(context, page.status(), env.engine.RetryAfter()));
-        });
-      });
-  return reactor;
+  return reply.reactor;
 }
 
 grpc::ServerUnaryReactor* SessionsService::Delete(grpc::CallbackServerContext* context,
-                                                  const v1::DeleteSessionRequest* request,
-                                                  google::protobuf::Empty*) {
-  if (absl::Status status = CheckNamed(env_, request->name()); !status.ok()) {
-    return Refuse(env_, context, status);
+                                                  const grpc::ByteBuffer* bytes,
+                                                  grpc::ByteBuffer* response) {
+  const Reply reply{env_, context, response};
+  const auto request = Read<v1::DeleteSessionRequest>(env_, *bytes);
+  if (request.ok()) {
+    env_.engine.DeleteSession(request->name(), reply);
+  } else {
+    reply.Finish(request.status());
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  env_.engine.DeleteSession(request->name(), [&env = env_, context, reactor](absl::Status status) {
-    env.delivery.Post([&env, context, reactor, status = std::move(status)] {
-      reactor->Finish(EndCall(context, status, env.engine.RetryAfter()));
-    });
-  });
-  return reactor;
+  return reply.reactor;
 }
 
 }  // namespace eddy

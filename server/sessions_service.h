@@ -8,22 +8,24 @@
 
 namespace eddy {
 
-class SessionsService final : public v1::Sessions::CallbackService {
+class SessionsService final
+    : public v1::Sessions::WithRawCallbackMethod_Create<
+          v1::Sessions::WithRawCallbackMethod_Get<v1::Sessions::WithRawCallbackMethod_List<
+              v1::Sessions::WithRawCallbackMethod_Delete<v1::Sessions::Service>>>> {
  public:
   explicit SessionsService(ServiceEnv& env) : env_(env) {}
 
   grpc::ServerUnaryReactor* Create(grpc::CallbackServerContext* context,
-                                   const v1::CreateSessionRequest* request,
-                                   v1::Session* response) override;
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context,
-                                const v1::GetSessionRequest* request,
-                                v1::Session* response) override;
+                                   const grpc::ByteBuffer* bytes,
+                                   grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes,
+                                grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context,
-                                 const v1::ListSessionsRequest* request,
-                                 v1::ListSessionsResponse* response) override;
+                                 const grpc::ByteBuffer* bytes,
+                                 grpc::ByteBuffer* response) override;
   grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,
-                                   const v1::DeleteSessionRequest* request,
-                                   google::protobuf::Empty* response) override;
+                                   const grpc::ByteBuffer* bytes,
+                                   grpc::ByteBuffer* response) override;
 
  private:
   ServiceEnv& env_;

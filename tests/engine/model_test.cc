@@ -74,8 +74,8 @@ TEST_F(LoadModelTest, TellsWhatItLoaded) {
   // vectors.
   const int64_t layer = 2 * (15 * 12 + 15) + (21 * 12 + 21) + (12 * 21 + 12) + 3 + (19 * 12 + 19) +
                         (12 * 19 + 12) + 4 * 12;
-  EXPECT_EQ(test.parameter_count, 23 * 12 + 2 * layer + 2 * 12 + (23 * 12 + 23));
-  EXPECT_GT(info.weight_bytes, 2 * test.parameter_count);
+  EXPECT_EQ(info.parameter_count, 23 * 12 + 2 * layer + 2 * 12 + (23 * 12 + 23));
+  EXPECT_GT(info.weight_bytes, 2 * info.parameter_count);
   const StateLayout& layout = (*model)->state_layout();
   ASSERT_EQ(layout.tensors().size(), 4u);
   EXPECT_EQ(layout.tensors()[2].name, "layers.1.s");

@@ -177,6 +177,18 @@ TEST_P(ConverseTest, ACancelledCallEndsItsTurnAndItsSession) {
   EXPECT_TRUE(Eventually([&] { return served.engine->metrics().slots_free.value() == 1; }));
 }
 
+TEST_P(ConverseTest, AFailedTurnEndsTheCallAfterWhatItGave) {
+  FakeModelOptions model;
+  model.nan_token = FakeModel::Continue({1}, 10).back();
+  ServedEngine served(GetParam(), SmallEngine(), model);
+  Conversation talk(*served.generation);
+  talk.Open().Append({1}).Generate(1000);
+  const CallResult result = talk.ReadTurn(1);
+  EXPECT_GT(result.tokens.size(), 0u);
+  EXPECT_EQ(result.tokens, FakeModel::Continue({1}, static_cast<int>(result.tokens.size())));
+  EXPECT_EQ(talk.Finish().error_code(), grpc::StatusCode::INTERNAL);
+}
+
 struct BadTalk {
   std::string name;
   std::function<void(Conversation*)> talk;

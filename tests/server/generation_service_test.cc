@@ -132,7 +132,8 @@ TEST(GenerationServiceTest, TextThatIsNotUtf8IsRefused) {
   // prompt { text: "\xff" }
   const RawReply reply = CallRaw(served.channel, "/eddy.v1.Generation/Generate",
                                  std::string("\x12\x03\x0a\x01\xff", 5));
-  EXPECT_FALSE(reply.status.ok());
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT)
+      << reply.status.error_message();
   EXPECT_EQ(reply.bytes, "");
 }
 

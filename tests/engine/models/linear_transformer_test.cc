@@ -210,6 +210,25 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
                                   std::get<1>(test.param);
                          });
 
+// ---- the trained model that ships ----
+
+class ShippedModelTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(ShippedModelTest, LogitsEqualPyTorchs) {
+  const std::string folder = std::string(EDDY_SOURCE_DIR) + "/models/shakespeare";
+  const Expected expected = ReadExpected("shakespeare");
+  Stepper stepper(folder, GetParam(), DType::kF32, 1);
+  if (!stepper.available()) GTEST_SKIP() << "this machine cannot run " << GetParam();
+  const Floats logits = stepper.Read(0, expected.tokens, 7);
+  EXPECT_LE(MaxDifference(logits, expected.logits), 1e-4f);
+  // Its matrices are stored as bf16: so they are the same numbers, and so are the logits.
+  Stepper bf16(folder, GetParam(), DType::kBF16, 1);
+  EXPECT_TRUE(SameBits(bf16.Read(0, expected.tokens, 7), logits));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ShippedModelTest, testing::ValuesIn(kTargets),
+                         [](const auto& test) { return std::string(test.param); });
+
 // ---- exactness: bit for bit ----
 
 class ExactTest : public testing::TestWithParam<std::tuple<const char*, const char*, DType>> {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plain double-precision twin of every op but the recurrence and sampling, which have their
+// own files. Written from the contracts in kernels/backend.h, with no thought of speed.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/op_options.h"
+
+namespace eddy::reference {
+
+// The value that bf16 storage keeps of `value`, by searching its two neighbours.
+inline float RoundToBf16(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const auto below = std::bit_cast<float>(bits & 0xffff0000u);
+  const auto above = std::bit_cast<float>((bits & 0xffff0000u) + 0x10000u);
+  const double to_below = std::abs(static_cast<double>(value) - below);
+  const double to_above = std::abs(static_cast<double>(above) - value);
+  if (to_below != to_above) return to_below < to_above ? below : above;
+  return (bits >> 16 & 1u) == 0 ? below : above;
+}
+
+// y [rows, out] = x [rows, in] w[out, in]^T + bias
+inline std::vector<double> MatMul(const std::vector<float>& x, const std::vector<float>& w,
+                                  const std::vector<float>& bias, size_t rows, size_t out,
+                                  size_t in) {
+  std::vector<double> y(rows * out);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t o = 0; o < out; ++o) {
+      double sum = 0.0;
+      for (size_t k = 0; k < in; ++k) sum += double{x[r * in + k]} * w[o * in + k];
+      y[r * out + o] = sum + (bias.empty() ? 0.0 : bias[o]);
+    }
+  }
+  return y;
+}
+
+inline std::vector<double> LayerNorm(const std::vector<float>& x,
+                                     const std::vector<float>& residual,
+                                     const std::vector<float>& weight,
+                                     const std::vector<float>& bias, double eps) {
+  const size_t size = weight.size();
+  std::vector<double> y(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += size) {
+    double mean = 0.0;
+    double variance = 0.0;
+    for (size_t i = 0; i < size; ++i) {
+      y[begin + i] = double{x[begin + i]} + (residual.empty() ? 0.0 : residual[begin + i]);
+      mean += y[begin + i] / static_cast<double>(size);
+    }
+    for (size_t i = 0; i < size; ++i) {
+      variance += (y[begin + i] - mean) * (y[begin + i] - mean) / static_cast<double>(size);
+    }
+    for (size_t i = 0; i < size; ++i) {
+      y[begin + i] = (y[begin + i] - mean) / std::sqrt(variance + eps) * weight[i] + bias[i];
+    }
+  }
+  return y;
+}
+
+inline double Activate(Activation f, double x) {
+  switch (f) {
+    case Activation::kRelu:
+      return x > 0 ? x : 0;
+    case Activation::kGelu:
+      return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
+    case Activation::kSilu:
+      return x / (1 + std::exp(-x));
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kEluPlusOne:
+      return x > 0 ? x + 1 : std::exp(x);
+    case Activation::kExp:
+      return std::exp(x);
+  }
+  return NAN;
+}
+
+// One token's [size] sines and cosines.
+inline std::vector<double> Sinusoid(int64_t position, int64_t size) {
+  std::vector<double> out;
+  for (int64_t i = 0; i < size; i += 2) {
+    const long double angle =
+        static_cast<long double>(position) *
+        std::pow(10000.0L, -static_cast<long double>(i) / static_cast<long double>(size));
+    out.push_back(static_cast<double>(std::sin(angle)));
+    out.push_back(static_cast<double>(std::cos(angle)));
+  }
+  return out;
+}
+
+}  // namespace eddy::reference
