@@ -49,13 +49,15 @@ inline F32x16 Tanh(F32x16 x) {
 inline F32x16 NormalDistribution(F32x16 x) {
   const F32x16 z = x * Set(0.707106781f);
   const F32x16 magnitude = Max(Set(1.0e-30f), Abs(z));
-  const F32x16 square = z * z;
+  const F32x16 half = x * Set(0.5f);
+  const F32x16 square = x * half;  // z^2, without the rounding of z
   const F32x16 erf =
       z * Polynomial(square, Set(7.853861353153693e-5f), -8.010193625184903e-4f,
                      5.188327685732524e-3f, -2.685381193529856e-2f, 1.128358514861418e-1f,
                      -3.761262582423300e-1f, 1.128379165726710e+0f);
-  // erfc(m) = exp(-m^2) / m P(1 / m^2); the rounding error of m^2 is put back by its derivative.
-  const F32x16 error = Fma(z, z, Negate(square));
+  // erfc(m) = exp(-m^2) / m P(1 / m^2); the rounding error of m^2 is put back by its
+  // derivative.
+  const F32x16 error = Fma(x, half, Negate(square));
   const F32x16 gauss = Exp(Negate(square)) * (Set(1.0f) - error);
   const F32x16 inverse = Set(1.0f) / magnitude;
   const F32x16 y = inverse * inverse;
