@@ -74,6 +74,11 @@ class StructureCheck : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file) {
+  // The parser takes a zero byte for the end of the text.
+  if (const size_t at = text.find('\0'); at != std::string_view::npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(file, " is not valid JSON: byte ", at, " is zero"));
+  }
   StructureCheck check;
   if (!nlohmann::json::sax_parse(text.begin(), text.end(), &check)) {
     return absl::InvalidArgumentError(absl::StrCat(file, " is not valid JSON: ", check.error()));

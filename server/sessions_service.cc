@@ -39,7 +39,7 @@ absl::Status Check(const ServiceEnv&, const v1::ListSessionsRequest& request) {
 }
 
 template <typename Request>
-absl::StatusOr<Request> Read(const ServiceEnv& env, const grpc::ByteBuffer& bytes) {
+absl::StatusOr<Request> ParseAndCheck(const ServiceEnv& env, const grpc::ByteBuffer& bytes) {
   if (env.draining) return DrainingError();
   EDDY_ASSIGN_OR_RETURN(Request request, ParseMessage<Request>(bytes));
   EDDY_RETURN_IF_ERROR(Check(env, request));
@@ -95,7 +95,7 @@ grpc::ServerUnaryReactor* SessionsService::Create(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* bytes,
                                                   grpc::ByteBuffer* response) {
   const Reply reply{env_, context, response};
-  const auto request = Read<v1::CreateSessionRequest>(env_, *bytes);
+  const auto request = ParseAndCheck<v1::CreateSessionRequest>(env_, *bytes);
   if (!request.ok()) {
     reply.Finish(request.status());
   } else if (request->name().empty()) {
@@ -110,7 +110,7 @@ grpc::ServerUnaryReactor* SessionsService::Get(grpc::CallbackServerContext* cont
                                                const grpc::ByteBuffer* bytes,
                                                grpc::ByteBuffer* response) {
   const Reply reply{env_, context, response};
-  const auto request = Read<v1::GetSessionRequest>(env_, *bytes);
+  const auto request = ParseAndCheck<v1::GetSessionRequest>(env_, *bytes);
   if (request.ok()) {
     env_.engine.GetSession(request->name(), reply);
   } else {
@@ -123,7 +123,7 @@ grpc::ServerUnaryReactor* SessionsService::List(grpc::CallbackServerContext* con
                                                 const grpc::ByteBuffer* bytes,
                                                 grpc::ByteBuffer* response) {
   const Reply reply{env_, context, response};
-  const auto request = Read<v1::ListSessionsRequest>(env_, *bytes);
+  const auto request = ParseAndCheck<v1::ListSessionsRequest>(env_, *bytes);
   if (request.ok()) {
     const uint32_t limit = request->page_size() == 0 ? kPageSizeDefault : request->page_size();
     env_.engine.ListSessions(request->page_token(), static_cast<int>(limit), reply);
@@ -137,7 +137,7 @@ grpc::ServerUnaryReactor* SessionsService::Delete(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* bytes,
                                                   grpc::ByteBuffer* response) {
   const Reply reply{env_, context, response};
-  const auto request = Read<v1::DeleteSessionRequest>(env_, *bytes);
+  const auto request = ParseAndCheck<v1::DeleteSessionRequest>(env_, *bytes);
   if (request.ok()) {
     env_.engine.DeleteSession(request->name(), reply);
   } else {

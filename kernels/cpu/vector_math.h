@@ -47,6 +47,7 @@ inline F32x16 Tanh(F32x16 x) {
 
 // Phi, the normal distribution function, good in its lower tail too (no 1 - erf there).
 inline F32x16 NormalDistribution(F32x16 x) {
+  x = Max(Set(-30.0f), Min(Set(30.0f), x));  // 0 and 1 beyond; keeps x^2 finite
   const F32x16 z = x * Set(0.707106781f);
   const F32x16 magnitude = Max(Set(1.0e-30f), Abs(z));
   const F32x16 half = x * Set(0.5f);

@@ -33,6 +33,7 @@ TEST(JsonTest, TheSameKeyInTwoObjectsIsFine) {
 TEST(JsonTest, RefusesWithPlaceOrKey) {
   EXPECT_THAT(Message(""), HasSubstr("line 1, column 1"));
   EXPECT_THAT(Message("{\"a\": 1,\n \"b\" 2}"), HasSubstr("line 2"));
+  EXPECT_THAT(Message(std::string_view("{}\0{", 4)), HasSubstr("byte 2 is zero"));
   EXPECT_THAT(Message("{} x"), HasSubstr("is not valid JSON"));
   EXPECT_THAT(Message("{\"a\": NaN}"), HasSubstr("is not valid JSON"));
   EXPECT_THAT(Message("{\"a\": 1e999}"), HasSubstr("is not valid JSON"));

@@ -152,8 +152,7 @@ const BrokenFile kBrokenFiles[] = {
     {"shape_beyond_uint64",
      Entry(R"({"dtype":"F32","shape":[36893488147419103232],"data_offsets":[0,8]})"), "dimension"},
     {"shape_hidden_by_zero",
-     Entry(
-         R"({"dtype":"F32","shape":[0,4611686018427387904,4611686018427387904],"data_offsets":[0,0]})"),
+     Entry(R"({"dtype":"F32","shape":[0,4611686018427387904,4294967296],"data_offsets":[0,0]})"),
      "more than 281474976710656 elements"},
     {"offsets_one", Entry(R"({"dtype":"F32","shape":[2],"data_offsets":[8]})"),
      "data_offsets [8], expected two"},

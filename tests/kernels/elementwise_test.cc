@@ -86,6 +86,10 @@ TEST_P(ElementwiseTest, ActivationsAtTheEdges) {
             (std::vector<float>{0.5f, 1.0f, 0.0f}));
   EXPECT_EQ(Activate(Activation::kEluPlusOne, {0.0f, 2.0f, -kInfinity}),
             (std::vector<float>{1.0f, 3.0f, 0.0f}));
+  EXPECT_EQ(Activate(Activation::kGelu, {0.0f, 1e20f, -1e20f, kInfinity}),
+            (std::vector<float>{0.0f, 1e20f, 0.0f, kInfinity}));
+  EXPECT_EQ(Activate(Activation::kSilu, {0.0f, 1e20f, -1e20f, kInfinity}),
+            (std::vector<float>{0.0f, 1e20f, 0.0f, kInfinity}));
   for (const Accuracy& accuracy : kAccuracies) {
     EXPECT_TRUE(std::isnan(Activate(accuracy.f, {NAN})[0])) << accuracy.name;
   }
