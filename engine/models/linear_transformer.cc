@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Linear Transformer of "Transformers are RNNs" (arXiv 2006.16236), under the names of
-// fast-transformers.
+// The Linear Transformer ("Transformers are RNNs", arXiv 2006.16236), by fast-transformers' names.
 //
 // Post-norm layers. Per layer, head and token, phi = elu + 1 on queries and keys, no scale:
 //   z <- gamma z + phi(k);  S <- gamma S + phi(k) v^T;  o = S^T phi(q) / (phi(q).z + eps)
@@ -9,6 +8,9 @@
 // position is not known to the model, or is the second half of its input (position_embedding
 // "sinusoid": concatenated, not added).
 #include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -67,23 +69,15 @@ struct Layer {
 absl::StatusOr<Settings> ReadSettings(const Config& config) {
   if (config.Has("mixtures")) {
     return absl::UnimplementedError(absl::StrCat(
-        config.file(),
-        ": mixtures: image models, whose output is a mixture of logistics, cannot be served"));
+        config.file(), ": mixtures: image models (a mixture of logistics) cannot be served"));
   }
   Settings s;
-  EDDY_ASSIGN_OR_RETURN(s.vocabulary_size, config.Int("vocab_size", 1, 1 << 24));
+  EDDY_ASSIGN_OR_RETURN(s.vocabulary_size, config.Int("vocab_size", 1, 1 << 23));
   EDDY_ASSIGN_OR_RETURN(s.hidden_size, config.Int("hidden_size", 1, 1 << 16));
   EDDY_ASSIGN_OR_RETURN(s.layer_count, config.Int("num_hidden_layers", 1, 1024));
   EDDY_ASSIGN_OR_RETURN(s.head_count, config.Int("num_heads", 1, 4096));
-  if (!(config.Has("query_dimensions") && config.Has("value_dimensions")) &&
-      s.hidden_size % s.head_count != 0) {
-    return config.Error("num_heads",
-                        absl::StrCat("expected a divisor of hidden_size ", s.hidden_size,
-                                     " without query_dimensions and value_dimensions"));
-  }
-  const int64_t head_size = std::max<int64_t>(s.hidden_size / s.head_count, 1);
-  EDDY_ASSIGN_OR_RETURN(s.key_size, config.Int("query_dimensions", 1, 4096, head_size));
-  EDDY_ASSIGN_OR_RETURN(s.value_size, config.Int("value_dimensions", 1, 4096, head_size));
+  EDDY_ASSIGN_OR_RETURN(s.key_size, config.Int("query_dimensions", 1, 4096));
+  EDDY_ASSIGN_OR_RETURN(s.value_size, config.Int("value_dimensions", 1, 4096));
   EDDY_ASSIGN_OR_RETURN(s.feed_forward_size, config.Int("feed_forward_dimensions", 1, 1 << 20));
   // At most 2^10 2^12 2^12 (2^12 + 1) 2^2 < 2^49: no overflow.
   const int64_t state_bytes = s.layer_count * s.head_count * s.key_size * (s.value_size + 1) * 4;
@@ -293,11 +287,10 @@ absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& confi
   // The paper's image models: 10 logistics of three numbers each instead of a logit per byte.
   const StoredTensor* predictor = weights.file().Find("predictor.bias");
   if (settings.vocabulary_size == 256 && predictor != nullptr && predictor->shape == Shape{30}) {
-    return absl::UnimplementedError(
-        absl::StrCat(weights.file().file(),
-                     ": predictor.bias has 30 numbers for a vocabulary of 256: image models, whose "
-                     "output is a mixture of "
-                     "10 logistics, cannot be served"));
+    return absl::UnimplementedError(absl::StrCat(
+        weights.file().file(),
+        ": predictor.bias has 30 numbers for a vocabulary of 256: image models (a mixture of 10 "
+        "logistics) cannot be served"));
   }
   auto model = std::make_unique<LinearTransformer>(settings, backend, std::move(info));
   EDDY_RETURN_IF_ERROR(model->Load(weights));
