@@ -195,7 +195,7 @@ TEST_P(GoldenTest, LogitsEqualPyTorchs) {
   if (!f32.available()) GTEST_SKIP() << "this machine cannot run " << target;
   EXPECT_LE(MaxDifference(f32.Read(0, expected.tokens, expected.tokens.size()), expected.logits),
             1e-4f);
-  // Eight bits of fraction, two layers, logits up to about 6: measured at most BF16MAX.
+  // Eight bits of fraction, two layers, logits up to about 6: 0.043 measured.
   Stepper bf16(GoldenFolder(variant), target, DType::kBF16, 1);
   EXPECT_LE(MaxDifference(bf16.Read(0, expected.tokens, expected.tokens.size()), expected.logits),
             0.1f);
