@@ -36,9 +36,11 @@ class Engine {
 
   // Checks the request against limits and vocabulary (INVALID_ARGUMENT: field, value, limit) and
   // queues it. RESOURCE_EXHAUSTED when the queue is full (see RetryAfter), UNAVAILABLE when
-  // draining. What is known only later ends the stream: NOT_FOUND (session), FAILED_PRECONDITION
-  // (its queue of turns is full), INTERNAL. Turns of one session run one after another, in the
-  // order of Submit.
+  // draining. What is known only later ends the stream: NOT_FOUND (session), INVALID_ARGUMENT (an
+  // empty prompt and nothing to go on from), FAILED_PRECONDITION (its queue of turns is full, or
+  // its logits were not finite once: delete it), RESOURCE_EXHAUSTED (no room for another session or
+  // its state; a reader that does not read), INTERNAL. Turns of one session run one after another,
+  // in the order of Submit.
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(TurnRequest request);
 
   // Session calls are answered on the step thread, or at once on the caller's with

@@ -47,8 +47,9 @@ struct StopConditions {
 struct TurnRequest {
   std::string session_name;     // empty: an unnamed session that ends with the turn
   bool create_session = false;  // make the named session when it is not there
-  std::vector<int32_t>
-      prompt;  // token ids; may be empty only when the session has read something before
+  // Token ids. May be empty only when the session ends with a generated token: the turn goes on
+  // from it.
+  std::vector<int32_t> prompt;
   SamplingParams sampling;
   StopConditions stop;
   std::optional<TimePoint> deadline;
@@ -65,6 +66,7 @@ enum class FinishReason : uint8_t {
   kDeadline,
 };
 
+// All 0 but queue_ms for a turn that ended before it began.
 struct Usage {
   int64_t prompt_tokens =
       0;  // everything before the first generated token, the session's history included

@@ -142,6 +142,21 @@ TEST(EngineCoreTest, CancelEndsATurnWhereItIs) {
   EXPECT_EQ(next.usage->reused_tokens, 20);
 }
 
+TEST(EngineCoreTest, CancelEndsATurnThatHasNotBegun) {
+  HandSteppedEngine engine(SmallEngine(1));
+  auto running = *engine.Submit(MakeRequest({1}, 50));
+  auto waiting = *engine.Submit(MakeRequest({2}, 50));
+  engine.Step();
+  waiting->Cancel();
+  engine.Step();
+  StreamResult result;
+  ASSERT_TRUE(TakeNow(*waiting, &result));
+  EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
+  EXPECT_EQ(result.usage->prompt_tokens, 0);
+  EXPECT_EQ(result.usage->generated_tokens, 0);
+  EXPECT_EQ(engine.Finish(running).tokens.size(), 50u);
+}
+
 TEST(EngineCoreTest, DeadlinesEndRunningAndWaitingTurnsWell) {
   HandSteppedEngine engine(SmallEngine(1));
   TurnRequest running = MakeRequest({1, 2}, 1000);

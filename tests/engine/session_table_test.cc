@@ -105,6 +105,17 @@ TEST_F(SessionTableTest, TheLeastRecentlyUsedStateMovesOutAndComesBack) {
   EXPECT_EQ(metrics_.state_move_in.bucket_count(0), 2);
 }
 
+TEST_F(SessionTableTest, AStateInTheStoreIsWhole) {
+  Make(1, 10);
+  Session& a = MakeIdle("a", 0xa);
+  Session& b = **table_->Create("b");
+  ASSERT_EQ(table_->Place(b).placement, Placement::kPlaced);
+  // Nobody has synchronized since: the copy was waited for before it was published.
+  const absl::StatusOr<StateBlob> state = store_->Take(a.id());
+  ASSERT_TRUE(state.ok());
+  for (const std::byte byte : state->span()) EXPECT_EQ(byte, std::byte{0xa});
+}
+
 TEST_F(SessionTableTest, ASessionThatCanMoveIsNeverTheVictim) {
   Make(2, 10);
   Session& a = MakeIdle("a", 0xa);
