@@ -22,8 +22,8 @@ struct RequestLimits {
   std::span<const int32_t> end_of_text_ids;
 };
 
-// 1 to 128 of [A-Za-z0-9._:-], or of these after a '~': a name that the server makes for itself, and
-// lets no request carry. '~' sorts after all other names.
+// 1 to 128 of [A-Za-z0-9._:-], or of these after a '~': a name that the server makes for itself,
+// and lets no request carry. '~' sorts after all other names.
 absl::Status CheckSessionName(std::string_view name);
 
 absl::Status CheckTurnRequest(const TurnRequest& request, const RequestLimits& limits);

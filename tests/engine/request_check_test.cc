@@ -55,8 +55,19 @@ struct Refusal {
   std::function<void(TurnRequest&)> change;
 };
 
-TEST(RequestCheckTest, EveryFieldOutOfRangeIsRefusedByNameValueAndLimit) {
-  const std::vector<Refusal> refusals = {
+void ExpectRefused(const std::vector<Refusal>& refusals) {
+  for (const Refusal& refusal : refusals) {
+    TurnRequest request = MakeRequest({1, 2}, 5);
+    refusal.change(request);
+    const absl::Status status = CheckTurnRequest(request, Limits());
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << refusal.sentence;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.sentence));
+  }
+}
+
+// The sentence has name, value and limit.
+TEST(RequestCheckTest, PromptAndSamplingOutOfRangeAreRefused) {
+  ExpectRefused({
       {"prompt is empty", [](auto& r) { r.prompt.clear(); }},
       {"prompt has 501 tokens; the limit is 500", [](auto& r) { r.prompt.assign(501, 1); }},
       {"prompt.token_ids[1] is 64; token ids must be in [0, 64)",
@@ -104,6 +115,11 @@ TEST(RequestCheckTest, EveryFieldOutOfRangeIsRefusedByNameValueAndLimit) {
        [](auto& r) {
          r.sampling.biases = {{5, 0}, {6, 0}, {5, 1}};
        }},
+  });
+}
+
+TEST(RequestCheckTest, StopOutputAndSessionOutOfRangeAreRefused) {
+  ExpectRefused({
       {"stop.max_tokens is 0; it must be at least 1", [](auto& r) { r.stop.max_tokens = 0; }},
       {"stop.min_tokens is -1", [](auto& r) { r.stop.min_tokens = -1; }},
       {"stop.min_tokens is 6; it must be in [0, 5]", [](auto& r) { r.stop.min_tokens = 6; }},
@@ -129,14 +145,7 @@ TEST(RequestCheckTest, EveryFieldOutOfRangeIsRefusedByNameValueAndLimit) {
       {"session name has 129 bytes", [](auto& r) { r.session_name = std::string(129, 'a'); }},
       {"session name has byte 32 at 1", [](auto& r) { r.session_name = "a b"; }},
       {"create_session is true", [](auto& r) { r.create_session = true; }},
-  };
-  for (const Refusal& refusal : refusals) {
-    TurnRequest request = MakeRequest({1, 2}, 5);
-    refusal.change(request);
-    const absl::Status status = CheckTurnRequest(request, Limits());
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << refusal.sentence;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.sentence));
-  }
+  });
 }
 
 TEST(RequestCheckTest, WhatDependsOnTheModel) {

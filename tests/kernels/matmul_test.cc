@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -39,15 +40,25 @@ class MatMulTest : public ::testing::TestWithParam<std::tuple<std::string, Stora
     x_ = numbers.Normal(kRowsMax * shape.in);
   }
 
+  // A backend that has the weights.
+  struct Packed {
+    std::unique_ptr<Backend> backend;
+    Matrix matrix;
+  };
+  Packed Pack(const std::string& target, int thread_count = 1) {
+    Packed packed = {BackendOf(target, thread_count), {}};
+    packed.matrix =
+        *packed.backend->PackMatrix(View(weight_, {shape_.out, shape_.in}), storage_.dtype);
+    return packed;
+  }
+
   // Rows [begin, begin + count) of x.
-  std::vector<float> Run(Backend& backend, int64_t begin, int64_t count, bool with_bias) {
-    auto matrix = backend.PackMatrix(View(weight_, {shape_.out, shape_.in}), storage_.dtype);
-    EDDY_CHECK(matrix.ok()) << matrix.status().ToString();
+  std::vector<float> Run(const Packed& packed, int64_t begin, int64_t count, bool with_bias) {
     std::vector<float> x(x_.begin() + begin * shape_.in, x_.begin() + (begin + count) * shape_.in);
     std::vector<float> out(static_cast<size_t>(count * shape_.out), NAN);
-    backend.MatMul(View(x, {count, shape_.in}), *matrix,
-                   with_bias ? View(bias_, {shape_.out}) : Tensor(),
-                   View(out, {count, shape_.out}));
+    packed.backend->MatMul(View(x, {count, shape_.in}), packed.matrix,
+                           with_bias ? View(bias_, {shape_.out}) : Tensor(),
+                           View(out, {count, shape_.out}));
     return out;
   }
 
@@ -63,37 +74,37 @@ TEST_P(MatMulTest, EqualsTheReference) {
   if (storage_.dtype == DType::kBF16) {
     for (float& value : stored) value = reference::RoundToBf16(value);
   }
-  const auto backend = BackendOf(target_);
+  const Packed packed = Pack(target_);
   for (const int64_t rows : {1, 5, 19}) {
     for (const bool with_bias : {false, true}) {
       const std::vector<float> x(x_.begin(), x_.begin() + rows * shape_.in);
       const std::vector<double> want = reference::MatMul(
           x, stored, with_bias ? bias_ : std::vector<float>(), static_cast<size_t>(rows),
           static_cast<size_t>(shape_.out), static_cast<size_t>(shape_.in));
-      EXPECT_TRUE(Near(Run(*backend, 0, rows, with_bias), want, storage_.tolerance))
+      EXPECT_TRUE(Near(Run(packed, 0, rows, with_bias), want, storage_.tolerance))
           << rows << " rows";
     }
   }
 }
 
 TEST_P(MatMulTest, ARowAloneHasTheBitsItHasAmongOthers) {
-  const auto backend = BackendOf(target_);
+  const Packed packed = Pack(target_);
   std::vector<float> alone;
   for (int64_t row = 0; row < kRowsMax; ++row) {
-    const std::vector<float> y = Run(*backend, row, 1, true);
+    const std::vector<float> y = Run(packed, row, 1, true);
     alone.insert(alone.end(), y.begin(), y.end());
   }
   for (const int64_t rows : {2, 3, 4, 5, 6, 7, 8, 9, 13, 16, 64, 97, 100}) {
     const std::vector<float> want(alone.begin(), alone.begin() + rows * shape_.out);
-    EXPECT_TRUE(SameBits(Run(*backend, 0, rows, true), want)) << rows << " rows";
+    EXPECT_TRUE(SameBits(Run(packed, 0, rows, true), want)) << rows << " rows";
   }
 }
 
 TEST_P(MatMulTest, EveryTargetAndThreadCountGivesTheSameBits) {
   for (const int64_t rows : {int64_t{1}, kRowsMax}) {
-    const std::vector<float> want = Run(*BackendOf("v2"), 0, rows, true);
+    const std::vector<float> want = Run(Pack("v2"), 0, rows, true);
     for (const int threads : {1, 2, 3}) {
-      EXPECT_TRUE(SameBits(Run(*BackendOf(target_, threads), 0, rows, true), want))
+      EXPECT_TRUE(SameBits(Run(Pack(target_, threads), 0, rows, true), want))
           << rows << " rows, " << threads << " threads";
     }
   }

@@ -246,8 +246,8 @@ inline std::vector<double> RecurrenceStep(const RecurrenceCase& c, const Recurre
     state.z[i] = w[i] * state.z[i] + k[i];
     dot += q[i] * state.z[i] * c.options.scale;
   }
+  const std::vector<double> before = state.s;
   for (size_t j = 0; j < value; ++j) {
-    const std::vector<double> before = state.s;
     const auto s = [&](size_t i) -> double& { return state.s[i * value + j]; };
     double removed = 0.0;
     double write = v[j];
