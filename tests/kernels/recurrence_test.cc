@@ -66,8 +66,8 @@ TEST_P(RecurrenceTest, EqualsTheReference) {
   const auto backend = BackendOf(target());
   for (const RecurrenceOptions& options : AllOptions(shape())) {
     SCOPED_TRACE(Describe(options));
-    const RecurrenceCase c = MakeCase(options, shape(), {7, 1, 12}, 11);
-    const RecurrenceOutcome got = RunTogether(*backend, c, 12);
+    const RecurrenceCase c = MakeCase(options, shape(), {6, 1, 9}, 11);
+    const RecurrenceOutcome got = RunTogether(*backend, c, 9);
     const reference::RecurrenceResult want = reference::Recurrence(c);
     for (size_t row = 0; row < c.streams.size(); ++row) {
       EXPECT_TRUE(Near(got.out[row], want.out[row], 5e-6)) << "row " << row;
