@@ -203,7 +203,7 @@ TEST_P(SampleTest, LogitsThatAreNotFiniteChooseNothing) {
   for (SampleRow row : {Greedy(), SampleRow()}) {
     row.wants_log_prob = true;
     row.alternative_count = 2;
-    for (const size_t place : {0, 15, 16, 63, 64, 69}) {
+    for (const size_t place : {0u, 15u, 16u, 63u, 64u, 69u}) {
       for (const float bad : {NAN, INFINITY}) {
         std::vector<float> logits(70, 1.0f);
         logits[place] = bad;
