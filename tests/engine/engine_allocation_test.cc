@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "absl/strings/str_cat.h"
 #include "engine/engine_core.h"
 #include "tests/support/hand_stepped_engine.h"
 
@@ -41,8 +42,7 @@ TEST(EngineAllocationTest, AWarmDecodeStepAllocatesNothing) {
   HandSteppedEngine engine(SmallEngine(8), {}, FakeBackend::Stream::kAtOnce);
   std::vector<std::shared_ptr<TokenStream>> streams;
   for (int32_t i = 0; i < 8; ++i) {
-    TurnRequest request =
-        MakeRequest({i, 2, 3}, 100'000, i % 2 == 0 ? "" : "s" + std::to_string(i));
+    TurnRequest request = MakeRequest({i, 2, 3}, 100'000, i % 2 == 0 ? "" : absl::StrCat("s", i));
     if (i == 1) request.sampling.presence_penalty = 0.5f;
     if (i == 2) request.stop.sequences = {"abcdefgh", "bca"};
     if (i == 3) request.deadline = engine.now + std::chrono::hours(1);

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/hand_stepped_engine.h"
 
 namespace eddy {
@@ -68,7 +69,7 @@ TEST(EngineCoreTest, EvictedSessionsGoOnAsIfNothingHadHappened) {
   for (int round = 0; round < 4; ++round) {
     for (size_t i = 0; i < histories.size(); ++i) {
       const std::vector<int32_t> prompt = Prompt(static_cast<int32_t>(i) + round, 3);
-      const StreamResult result = engine.Generate(MakeRequest(prompt, 4, "s" + std::to_string(i)));
+      const StreamResult result = engine.Generate(MakeRequest(prompt, 4, absl::StrCat("s", i)));
       const auto history_size = static_cast<int64_t>(histories[i].size());
       histories[i] = Joined(histories[i], prompt);
       EXPECT_THAT(result.tokens, ElementsAreArray(FakeModel::Continue(histories[i], 4)));

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "tests/support/engine_fixture.h"
 
 namespace eddy {
@@ -94,7 +95,7 @@ TEST(EngineTest, ManyThreadsEachGetTheirOwnTokens) {
   std::vector<std::thread> threads;
   for (int32_t t = 0; t < 16; ++t) {
     threads.emplace_back([&, t] {
-      const std::string name = t % 2 == 0 ? "s" + std::to_string(t) : "";
+      const std::string name = t % 2 == 0 ? absl::StrCat("s", t) : "";
       std::vector<int32_t> history;
       for (int32_t round = 0; round < 5; ++round) {
         if (name.empty()) history.clear();
