@@ -12,12 +12,12 @@ namespace eddy::cpu {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr double kWeightOne = 1099511627776.0;  // 2^40
+constexpr float kWeightOne = 1099511627776.0f;  // 2^40
 // Ranges shorter than this are sorted rather than split again.
 constexpr int64_t kSortMax = 24;
-// Candidates below these shares of the largest probability are looked at only when those above do
-// not suffice.
-constexpr float kFloors[] = {1.0f / 256, 1.0f / 65536, 0.0f};
+// Candidates this far below the largest logit (over the temperature) are looked at only when those
+// above do not suffice.
+constexpr float kDepths[] = {5.0f, 10.0f, kInfinity};
 
 // Falling probability, ties by the lower id: a total order.
 bool Before(const Candidate& a, const Candidate& b) {
@@ -225,8 +225,7 @@ class RowSampler {
       total = TotalWeight();
       count = GatherEnough(cuts_p ? ShareOf(total, row_.top_p) : DrawTarget(total));
     } else {
-      count = GatherProbable(row_.min_p);
-      total = Weigh(count);
+      count = Gather(logits, -kInfinity);
     }
     if (cuts_p) count = Cut(count, ShareOf(total, row_.top_p));
     if (row_.min_p > 0.0f) count = KeepAtLeast(count, row_.min_p);
@@ -239,22 +238,9 @@ class RowSampler {
   // their count.
   int64_t GatherEnough(uint64_t target) {
     int64_t count = 0;
-    for (const float share : kFloors) {
-      count = GatherProbable(share);
+    for (const float depth : kDepths) {
+      count = Gather(scratch_.logits.data(), max_ - depth * row_.temperature);
       if (Weigh(count) >= target) break;
-    }
-    return count;
-  }
-
-  // Gathers the tokens of at least `share` times the largest probability, by their exp.
-  int64_t GatherProbable(float share) {
-    const float* exp = scratch_.exp.data();
-    Candidate* candidates = scratch_.candidates.data();
-    int64_t count = 0;
-    for (int64_t i = 0; i < vocabulary_; ++i) {
-      candidates[count].logit = scratch_.logits[static_cast<size_t>(i)];
-      candidates[count].token = static_cast<int32_t>(i);
-      count += exp[i] >= share && exp[i] > 0.0f ? 1 : 0;
     }
     return count;
   }

@@ -81,34 +81,65 @@ inline F32x16 Gelu(F32x16 x) { return x * NormalDistribution(x); }
 
 // ---- double, for the sinusoid ----
 
+// Highest power first.
+template <int kCount>
+inline double PolynomialF64(double x, const double (&coefficients)[kCount]) {
+  double sum = coefficients[0];
+  for (int i = 1; i < kCount; ++i) sum = __builtin_fma(sum, x, coefficients[i]);
+  return sum;
+}
+
 // |x| < 700; Taylor after reduction by ln 2.
 inline double ExpF64(double x) {
+  constexpr double kCoefficients[] = {1.1470745597729725e-11,
+                                      1.6059043836821613e-10,
+                                      2.08767569878681e-09,
+                                      2.505210838544172e-08,
+                                      2.755731922398589e-07,
+                                      2.7557319223985893e-06,
+                                      2.48015873015873e-05,
+                                      0.0001984126984126984,
+                                      0.001388888888888889,
+                                      0.008333333333333333,
+                                      0.041666666666666664,
+                                      0.16666666666666666,
+                                      0.5,
+                                      1.0,
+                                      1.0};
   const double magic = 6755399441055744.0;  // 1.5 * 2^52
   const double n = (x * 1.4426950408889634 + magic) - magic;
   const double r =
       __builtin_fma(n, -2.3190468138462996e-17, __builtin_fma(n, -0.6931471805599453, x));
-  double sum = 1.0;
-  for (int i = 14; i > 0; --i) sum = __builtin_fma(sum, r / i, 1.0);
   const auto bits = static_cast<uint64_t>(static_cast<int64_t>(n) + 1023) << 52;
-  return sum * __builtin_bit_cast(double, bits);
+  return PolynomialF64(r, kCoefficients) * __builtin_bit_cast(double, bits);
 }
 
 // The sine and cosine of `angle` + `correction`, |angle| < 2^41. n pi/2 is subtracted with pi/2 in
 // two parts: the first product is exact inside the FMA, so nothing is lost however large the angle.
 inline void SinCosF64(double angle, double correction, double* sine, double* cosine) {
+  constexpr double kSine[] = {-8.22063524662433e-18,  2.8114572543455206e-15,
+                              -7.647163731819816e-13, 1.6059043836821613e-10,
+                              -2.505210838544172e-08, 2.7557319223985893e-06,
+                              -0.0001984126984126984, 0.008333333333333333,
+                              -0.16666666666666666,   1.0};
+  constexpr double kCosine[] = {-1.5619206968586225e-16,
+                                4.779477332387385e-14,
+                                -1.1470745597729725e-11,
+                                2.08767569878681e-09,
+                                -2.755731922398589e-07,
+                                2.48015873015873e-05,
+                                -0.001388888888888889,
+                                0.041666666666666664,
+                                -0.5,
+                                1.0};
   const double magic = 6755399441055744.0;
   const double n = (angle * 0.6366197723675814 + magic) - magic;
   const double r =
       __builtin_fma(n, -6.123233995736766e-17, __builtin_fma(n, -1.5707963267948966, angle)) +
       correction;
   const double z = r * r;
-  double s = 1.0;
-  double c = 1.0;
-  for (int i = 9; i > 0; --i) {
-    s = __builtin_fma(s, -z / (2.0 * i * (2.0 * i + 1.0)), 1.0);
-    c = __builtin_fma(c, -z / (2.0 * i * (2.0 * i - 1.0)), 1.0);
-  }
-  s *= r;
+  const double s = r * PolynomialF64(z, kSine);
+  const double c = PolynomialF64(z, kCosine);
   switch (static_cast<int64_t>(n) & 3) {
     case 0:
       *sine = s;

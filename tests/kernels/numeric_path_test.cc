@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// The numeric path `fma` pinned: fixed inputs, and a hash of every op's bits. A failure means that
+// sessions of an older build would continue with other tokens on this one: either undo the change
+// or give the path a new name (BackendInfo::numeric_path) and then new hashes.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "tests/kernels/kernel_fixture.h"
+
+namespace eddy {
+namespace {
+
+// Multiples of 2^-20 in [low, low + range): integer arithmetic, so every machine makes the same.
+class FixedNumbers {
+ public:
+  std::vector<float> Take(int64_t count, float low, float range) {
+    std::vector<float> out(static_cast<size_t>(count));
+    for (float& value : out) {
+      state_ = state_ * 6364136223846793005ULL + 1442695040888963407ULL;
+      value = low + range * (static_cast<float>(state_ >> 44) / 1048576.0f);
+    }
+    return out;
+  }
+
+ private:
+  uint64_t state_ = 1;
+};
+
+// FNV-1a.
+uint64_t Hash(const std::vector<float>& values) {
+  uint64_t hash = 14695981039346656037ULL;
+  for (const float value : values) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      hash = (hash ^ (std::bit_cast<uint32_t>(value) >> shift & 0xff)) * 1099511628211ULL;
+    }
+  }
+  return hash;
+}
+
+class NumericPathTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  std::unique_ptr<Backend> backend_ = BackendOf(GetParam());
+  FixedNumbers numbers_;
+};
+
+TEST_P(NumericPathTest, MatMul) {
+  std::vector<float> weight = numbers_.Take(50 * 131, -1.0f, 2.0f);
+  std::vector<float> bias = numbers_.Take(50, -1.0f, 2.0f);
+  std::vector<float> x = numbers_.Take(3 * 131, -1.0f, 2.0f);
+  std::vector<float> all;
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Matrix matrix = *backend_->PackMatrix(View(weight, {50, 131}), dtype);
+    std::vector<float> out(3 * 50);
+    backend_->MatMul(View(x, {3, 131}), matrix, View(bias, {50}), View(out, {3, 50}));
+    all.insert(all.end(), out.begin(), out.end());
+  }
+  EXPECT_EQ(Hash(all), 17402227803328649805ULL);
+}
+
+TEST_P(NumericPathTest, LayerNorm) {
+  std::vector<float> x = numbers_.Take(3 * 77, -3.0f, 7.0f);
+  std::vector<float> residual = numbers_.Take(3 * 77, -1.0f, 2.0f);
+  std::vector<float> weight = numbers_.Take(77, 0.5f, 1.0f);
+  std::vector<float> bias = numbers_.Take(77, -1.0f, 2.0f);
+  backend_->LayerNorm(View(x, {3, 77}), View(residual, {3, 77}), View(weight, {77}),
+                      View(bias, {77}), 1e-5f, View(x, {3, 77}));
+  EXPECT_EQ(Hash(x), 3042037380036400080ULL);
+}
+
+TEST_P(NumericPathTest, Activations) {
+  std::vector<float> all;
+  for (const Activation f :
+       {Activation::kRelu, Activation::kGelu, Activation::kSilu, Activation::kSigmoid,
+        Activation::kTanh, Activation::kEluPlusOne, Activation::kExp}) {
+    std::vector<float> x = numbers_.Take(1003, -12.0f, 24.0f);
+    backend_->Activate(f, View(x, {1003}), View(x, {1003}));
+    all.insert(all.end(), x.begin(), x.end());
+  }
+  EXPECT_EQ(Hash(all), 11926466836070932840ULL);
+}
+
+TEST_P(NumericPathTest, Sinusoid) {
+  RowsFixture batch({5, 1, 1}, {0, 1, 2});
+  batch.positions() = {0, 123456, int64_t{1} << 33};
+  std::vector<float> out(7 * 192);
+  backend_->Sinusoid(batch.rows(), 0, 192, View(out, {7, 192}));
+  EXPECT_EQ(Hash(out), 7304362567810885094ULL);
+}
+
+TEST_P(NumericPathTest, Recurrence) {
+  constexpr int64_t kTokens = 9, kHeads = 2, kKey = 19, kValue = 35;
+  const Shape keys = {kTokens, kHeads, kKey};
+  std::vector<float> q = numbers_.Take(kTokens * kHeads * kKey, 0.0f, 0.3f);
+  std::vector<float> k = numbers_.Take(kTokens * kHeads * kKey, 0.0f, 0.3f);
+  std::vector<float> v = numbers_.Take(kTokens * kHeads * kValue, -1.0f, 2.0f);
+  std::vector<float> decay = numbers_.Take(kTokens * kHeads * kKey, 0.8f, 0.2f);
+  std::vector<float> beta = numbers_.Take(kTokens * kHeads, 0.0f, 1.0f);
+  std::vector<float> all;
+  for (const Removal removal : {Removal::kNone, Removal::kDelta, Removal::kGeneral}) {
+    for (const Read read : {Read::kAfterWrite, Read::kBeforeWriteWithBonus}) {
+      RecurrenceOptions options;
+      options.decay = Decay::kVector;
+      options.removal = removal;
+      options.read = read;
+      options.normaliser = Normaliser::kAddEps;
+      options.scale = 0.3f;
+      options.normaliser_eps = 1e-4f;
+      RecurrenceInputs inputs;
+      inputs.q = View(q, keys);
+      inputs.k = View(k, keys);
+      inputs.v = View(v, {kTokens, kHeads, kValue});
+      inputs.decay = View(decay, keys);
+      if (removal == Removal::kDelta) inputs.beta = View(beta, {kTokens, kHeads});
+      if (removal == Removal::kGeneral) inputs.a = inputs.b = View(k, keys);
+      std::vector<float> bonus(q.begin(), q.begin() + kHeads * kKey);
+      if (read == Read::kBeforeWriteWithBonus) inputs.bonus = View(bonus, {kHeads, kKey});
+      std::vector<float> slot(kHeads * kKey * (kValue + 1), 0.25f);
+      auto* base = reinterpret_cast<std::byte*>(slot.data());
+      std::vector<float> out(v.size());
+      backend_->Recurrence(options, RowsFixture({kTokens}, {0}).rows(), inputs, {base, 0, 0},
+                           {base, 0, kHeads * kKey * kValue * 4},
+                           View(out, {kTokens, kHeads, kValue}));
+      all.insert(all.end(), out.begin(), out.end());
+      all.insert(all.end(), slot.begin(), slot.end());
+    }
+  }
+  EXPECT_EQ(Hash(all), 11770191752242052138ULL);
+}
+
+TEST_P(NumericPathTest, Sample) {
+  std::vector<float> logits = numbers_.Take(40 * 500, -4.0f, 8.0f);
+  std::vector<SampleRow> rows(40);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i].seed = 42;
+    rows[i].position = static_cast<int64_t>(i);
+    rows[i].temperature = 0.8f;
+    rows[i].top_k = i % 4 == 1 ? 50 : 0;
+    rows[i].top_p = i % 4 == 2 ? 0.9f : 1.0f;
+    rows[i].min_p = i % 4 == 3 ? 0.1f : 0.0f;
+    rows[i].wants_log_prob = true;
+  }
+  std::vector<SampleResult> results(rows.size());
+  backend_->Sample(View(logits, {40, 500}), rows, results);
+  std::vector<float> all;
+  for (const SampleResult& result : results) {
+    all.push_back(static_cast<float>(result.token));
+    all.push_back(result.log_prob);
+  }
+  EXPECT_EQ(Hash(all), 5183702876333026883ULL);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, NumericPathTest, ::testing::ValuesIn(MachineTargets()),
+                         [](const auto& test) { return test.param; });
+
+}  // namespace
+}  // namespace eddy
