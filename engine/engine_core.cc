@@ -319,10 +319,11 @@ void EngineCore::Settle(Turn& turn) {
                      std::memory_order_relaxed);
   }
   if (--session.open_turn_count == 0) --active_session_count_;
-  if (session.named()) {
-    sessions_->Rest(session);
-  } else {
+  if (!session.named()) {
     sessions_->Remove(session);
+  } else if (!session.active) {
+    // Not when a turn has ended in the queue while another one runs.
+    sessions_->Rest(session);
   }
 }
 

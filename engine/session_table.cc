@@ -66,6 +66,7 @@ SessionTable::PlaceResult SessionTable::Place(Session& session) {
     absl::StatusOr<StateBlob> taken = store_.Take(session.id());
     if (!taken.ok()) return {.placement = Placement::kNoRoom, .status = taken.status()};
     own_state = *std::move(taken);
+    session.in_store = false;
   }
   return MoveIn(session, std::move(own_state));
 }
@@ -84,6 +85,7 @@ SessionTable::PlaceResult SessionTable::MakeRoom(Session& session, StateBlob* ow
     absl::StatusOr<StateBlob> taken = store_.Take(session.id());
     if (!taken.ok()) return {.placement = Placement::kNoRoom, .status = taken.status()};
     *own_state = *std::move(taken);
+    session.in_store = false;
   }
   return MoveOut(*victim);
 }
@@ -157,8 +159,7 @@ SessionTable::PlaceResult SessionTable::MoveOut(Session& session) {
 SessionTable::PlaceResult SessionTable::MoveIn(Session& session, StateBlob state) {
   session.slot = pool_.Acquire();
   residents_[static_cast<size_t>(session.slot.index())] = &session;
-  if (!session.in_store) return {};
-  session.in_store = false;
+  if (state.bytes() == 0) return {};
   const TimePoint begun = options_.clock();
   pool_.Load(session.slot, state.span());
   // The copy reads `state` until then.

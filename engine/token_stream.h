@@ -21,8 +21,9 @@
 
 namespace eddy {
 
-// Told when there is something to take. Called on the step thread: must not block, nor call into
-// the engine.
+// Told when there is something to take. Called on the step thread, and once by SetReader on its
+// caller's, perhaps at the same time: who takes from here sees to it that one thread does. Must not
+// block, nor call into the engine.
 class StreamReader {
  public:
   virtual ~StreamReader() = default;

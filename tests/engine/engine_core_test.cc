@@ -158,6 +158,25 @@ TEST(EngineCoreTest, CancelEndsATurnThatHasNotBegun) {
   EXPECT_EQ(engine.Finish(running).tokens.size(), 50u);
 }
 
+TEST(EngineCoreTest, ATurnThatEndsInTheQueueLeavesTheRunningOneItsSlot) {
+  EngineOptions options = SmallEngine(2);
+  options.batch_row_count_max = 1;
+  HandSteppedEngine engine(options);
+  // Two have slots, one row a step: the second has read nothing yet when the third, of its session,
+  // goes.
+  auto first = *engine.Submit(MakeRequest(Prompt(1, 30), 5));
+  auto second = *engine.Submit(MakeRequest({2}, 5, "s"));
+  auto third = *engine.Submit(MakeRequest({3}, 5, "s"));
+  engine.Step();
+  const uint64_t generation = engine.core->pool().generation(1);
+  third->Cancel();
+  engine.Step();
+  EXPECT_EQ(engine.core->pool().generation(1), generation);
+  EXPECT_EQ(engine.core->pool().free_count(), 0);
+  EXPECT_EQ(engine.Finish(second).tokens, FakeModel::Continue({2}, 5));
+  EXPECT_EQ(ReadAll(*first).tokens.size(), 5u);
+}
+
 TEST(EngineCoreTest, DeadlinesEndRunningAndWaitingTurnsWell) {
   HandSteppedEngine engine(SmallEngine(1));
   TurnRequest running = MakeRequest({1, 2}, 1000);
