@@ -189,6 +189,13 @@ TEST_P(ConverseTest, AFailedTurnEndsTheCallAfterWhatItGave) {
   EXPECT_EQ(talk.Finish().error_code(), grpc::StatusCode::INTERNAL);
 }
 
+TEST_P(ConverseTest, BytesThatAreNoMessageAreRefusedAndNotTakenForTheEnd) {
+  ServedEngine served(GetParam());
+  const RawReply reply = CallRaw(served.channel, "/eddy.v1.Generation/Converse", "\xff");
+  EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(reply.status.error_message(), HasSubstr("eddy.v1.ConverseRequest"));
+}
+
 struct BadTalk {
   std::string name;
   std::function<void(Conversation*)> talk;

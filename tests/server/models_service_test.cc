@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "tests/server/server_fixture.h"
 
 namespace eddy {
@@ -113,6 +114,15 @@ TEST(ModelsServiceTest, LimitsAreNamed) {
   EXPECT_THAT(status.error_message(), HasSubstr("token_ids[1] is 64"));
   status = Detokenize(*served.models, {0, 0, 0, 0, 0, 0}, &text);
   EXPECT_THAT(status.error_message(), HasSubstr("token_ids has 6 entries: at most 5"));
+}
+
+TEST(ModelsServiceTest, BytesThatAreNoMessageAreRefused) {
+  ServedEngine served;
+  for (const char* method : {"List", "Get", "Tokenize", "Detokenize"}) {
+    const RawReply reply =
+        CallRaw(served.channel, absl::StrCat("/eddy.v1.Models/", method), "\xff");
+    EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+  }
 }
 
 TEST(ModelsServiceTest, AModelWithoutTokenizerSaysSo) {

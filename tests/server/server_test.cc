@@ -4,9 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/server/server_fixture.h"
 
 namespace eddy {
@@ -162,6 +166,78 @@ TEST(ServerTest, GoesAwayWithCallsInFlight) {
   }
   EXPECT_FALSE(running->Finish().ok());
   EXPECT_FALSE(talk->Finish().ok());
+}
+
+// One random client: reads little, all or nothing, cancels, half-closes, goes away.
+void LiveRandomly(v1::Generation::Stub& stub, std::mt19937* random) {
+  const auto chance = [random](uint32_t of) { return static_cast<uint32_t>((*random)() % of); };
+  const auto token = static_cast<int32_t>(chance(64));
+  const uint32_t token_count = 1 + chance(300);
+  grpc::ClientContext context;
+  if (chance(4) == 0) {
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(chance(30)));
+  }
+  if (chance(2) == 0) {
+    const std::string session = chance(2) == 0 ? "" : absl::StrCat("s", chance(4));
+    auto reader = stub.Generate(&context, GenerateOf({token}, token_count, session));
+    v1::GenerateResponse message;
+    CallResult result;
+    for (uint32_t reads = chance(20); reads > 0 && reader->Read(&message); --reads) {
+      AddMessage(message, &result);
+    }
+    if (chance(2) == 0) context.TryCancel();
+    result = ReadRest(reader.get(), context, std::move(result));
+    if (result.status.ok()) {
+      EXPECT_NE(result.finish_reason, v1::FINISH_REASON_UNSPECIFIED);
+    }
+    return;
+  }
+  // A client that waits for words that nobody will say is freed by its deadline.
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(chance(60)));
+  auto talk = stub.Converse(&context);
+  std::vector<v1::ConverseRequest> script(4);
+  script[0].mutable_open();
+  *script[1].mutable_append()->mutable_prompt() = GenerateOf({token}, 1).prompt();
+  script[2].mutable_generate()->mutable_stop()->set_max_tokens(token_count);
+  script[3].mutable_cancel();
+  for (const v1::ConverseRequest& request : script) {
+    if (chance(8) > 0) talk->Write(request);
+  }
+  const bool says_done_first = chance(2) == 0;
+  if (says_done_first) talk->WritesDone();
+  v1::ConverseResponse response;
+  for (uint32_t reads = chance(10); reads > 0 && talk->Read(&response); --reads) {
+  }
+  if (chance(3) == 0) context.TryCancel();
+  if (!says_done_first) talk->WritesDone();
+  while (talk->Read(&response)) {
+  }
+  talk->Finish();
+}
+
+TEST(ServerTest, RandomClientsLeaveNothingBehind) {
+  EngineOptions options = SmallEngine(3);
+  options.stream_capacity = 4;
+  options.submit_queue_capacity = 6;
+  for (const Transport transport : {Transport::kInProcess, Transport::kLoopback}) {
+    ServedEngine served(transport, options);
+    std::vector<std::thread> clients;
+    for (uint32_t i = 0; i < 8; ++i) {
+      clients.emplace_back([&served, i] {
+        std::mt19937 random(i);
+        for (int life = 0; life < 50; ++life) LiveRandomly(*served.generation, &random);
+      });
+    }
+    for (std::thread& client : clients) client.join();
+    const EngineMetrics& metrics = served.engine->metrics();
+    EXPECT_TRUE(Eventually([&] {
+      return metrics.requests_running.value() == 0 && metrics.requests_waiting.value() == 0 &&
+             metrics.sessions_resident.value() + metrics.sessions_evicted.value() <= 4;
+    }));
+    // The server works as on the first day.
+    EXPECT_EQ(Generate(*served.generation, GenerateOf({1, 2}, 20)).tokens,
+              FakeModel::Continue({1, 2}, 20));
+  }
 }
 
 }  // namespace

@@ -106,6 +106,16 @@ TEST(SessionsServiceTest, RefusalsHaveTheirCodes) {
   EXPECT_EQ(client.List(1, "?", &list).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST(SessionsServiceTest, BytesThatAreNoMessageAreRefused) {
+  ServedEngine served;
+  for (const char* method : {"Create", "Get", "List", "Delete"}) {
+    const RawReply reply =
+        CallRaw(served.channel, absl::StrCat("/eddy.v1.Sessions/", method), "\xff");
+    EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method;
+    EXPECT_THAT(reply.status.error_message(), HasSubstr("is not a valid eddy.v1.")) << method;
+  }
+}
+
 TEST(SessionsServiceTest, PagesHaveEverySessionOnceByName) {
   ServedEngine served;
   Client client(*served.sessions);
