@@ -221,7 +221,9 @@ void RegisterMatMul() {
         if (out == 65536 && rows > 16) continue;
         Register(std::string("MatMul/") + DTypeName(dtype) + "/" + std::to_string(out) + "x" +
                      std::to_string(in) + "/rows:" + std::to_string(rows),
-                 [=](benchmark::State& state) { MatMul(state, dtype, out, in, rows); });
+                 [=, out = out, in = in](benchmark::State& state) {
+                   MatMul(state, dtype, out, in, rows);
+                 });
       }
     }
   }
