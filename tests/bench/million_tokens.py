@@ -54,7 +54,8 @@ def main():
               f"last tenth {statistics.median(times[-edge:]):.1f}")
         print(f"old session / fresh session, {args.pairs} pairs: median {statistics.median(ratios):.3f}, "
               f"{min(ratios):.3f} to {max(ratios):.3f}")
-        print(f"resident memory of the server: {resident[0]:.1f} MiB after the first turn, {resident[-1]:.1f} MiB at the end")
+        print(f"resident memory of the server: {resident[0]:.1f} MiB after the first turn, "
+              f"{resident[-1]:.1f} MiB at the end")
 
 
 if __name__ == "__main__":
