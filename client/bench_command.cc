@@ -25,12 +25,13 @@ constexpr char kExamples[] = R"(Examples:
   eddy bench --rate 50 --duration-s 30 --prompt 'ROMEO:' --max-tokens 100
   eddy bench --streams 64 --duration-s 10 --ignore-end-of-text --json
 
-Closed loop (--streams): each stream sends its next request when its last ends; after a failure it waits
-100 ms. Open loop (--rate): requests come at random, on average so many a second, whether or not the server
-keeps up, and are timed from when they were due. --duration-s ends the run then and cuts what still runs: it
-counts with its tokens, but not as finished. Between tokens: a message of k tokens that comes t after the one
-before counts as k intervals of t / k; the first message counts as time to first token alone. Percentiles are
-exact, by nearest rank. Exit code: 0, or 1 if no request finished well.)";
+Closed loop (--streams): each stream sends its next request when its last ends; after a failure it
+waits 100 ms. Open loop (--rate): requests come at random, on average so many a second, whether or
+not the server keeps up, and are timed from when they were due. --duration-s ends the run then and
+cuts what still runs: it counts with its tokens, but not as finished. Between tokens: a message of k
+tokens that comes t after the one before counts as k intervals of t / k; the first message counts as
+time to first token alone. Percentiles are exact, by nearest rank. Exit code: 0, or 1 if no request
+finished well (2 wrong flags, 130 Ctrl-C); a run cut by --duration-s that failed nowhere is well.)";
 
 // So many streams share one TCP connection at best: HTTP/2 serialises what one connection carries.
 constexpr int kStreamsPerConnection = 64;

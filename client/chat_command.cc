@@ -21,8 +21,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy chat --session anna --create        the session stays; continue it later or elsewhere
   eddy chat --stop $'\n\n'                 a reply ends at the first empty line
 
-The model reads each line with its line end and goes on from there; nothing else is added. Ctrl-C ends the
-reply that runs, or the chat while it waits for a line. /help lists the commands.)";
+The model reads each line with its line end and goes on from there; nothing else is added. Ctrl-C
+ends the reply that runs, or the chat while it waits for a line. /help lists the commands.)";
 
 constexpr char kCommands[] =
     "/exit or Ctrl-D ends the chat, Ctrl-C ends the reply, //x sends the text /x\n";

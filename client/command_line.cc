@@ -20,8 +20,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy models
   eddy bench --streams 16 --requests 200
 
-Each command explains itself: eddy generate --help. The server is --server HOST:PORT or the environment
-variable EDDY_SERVER, 127.0.0.1:50051 by default.)";
+Each command explains itself: eddy generate --help. The server is --server HOST:PORT or the
+environment variable EDDY_SERVER, 127.0.0.1:50051 by default.)";
 
 }  // namespace
 

@@ -83,11 +83,10 @@ Interrupt::Scope::Scope(Interrupt* interrupt, std::function<void()> handler)
   if (interrupt_ == nullptr) {
     return;
   }
-  {
-    const std::lock_guard lock(interrupt_->mutex_);
-    interrupt_->handler_ = std::move(handler);
-  }
+  const std::lock_guard lock(interrupt_->mutex_);
+  // Before the thread can see the handler: it may yet wake for a signal of the scope before.
   signal_count.store(0);
+  interrupt_->handler_ = std::move(handler);
   scope_lives.store(true);
 }
 

@@ -24,8 +24,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy sessions get anna --json
   eddy sessions delete anna
 
-A session keeps what it has read and said as a state of constant size; eddy generate --session NAME continues
-it. --server and --json go with every one of these.)";
+A session keeps what it has read and said as a state of constant size; eddy generate --session NAME
+continues it. --server and --json go with every one of these.)";
 
 struct SessionsFlags {
   std::string name;

@@ -96,8 +96,10 @@ TEST_P(GenerateTest, ACancelledCallFreesItsSlot) {
   }
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
   const EngineMetrics& metrics = served.engine->metrics();
-  EXPECT_TRUE(Eventually([&] { return metrics.requests_running.value() == 0; }));
-  EXPECT_EQ(metrics.finished[static_cast<size_t>(FinishReason::kCancelled)].value(), 1);
+  EXPECT_TRUE(Eventually([&] {
+    return metrics.finished[static_cast<size_t>(FinishReason::kCancelled)].value() == 1 &&
+           metrics.requests_running.value() == 0;
+  }));
   // The only slot is there for the next one.
   EXPECT_EQ(Generate(*served.generation, GenerateOf({2}, 3)).tokens, FakeModel::Continue({2}, 3));
 }
