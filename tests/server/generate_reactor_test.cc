@@ -178,7 +178,8 @@ TEST(SlowReaderTest, IsParkedAndHoldsUpNobody) {
 
   const CallResult fast = Generate(*served.generation, GenerateOf({2}, 100));
   EXPECT_EQ(fast.tokens, FakeModel::Continue({2}, 100));
-  EXPECT_EQ(metrics.generation_tokens.value(), generated + 100);
+  // The client's transport may take a little more meanwhile, never all of it.
+  EXPECT_LT(metrics.generation_tokens.value(), SlowReader::kTokens);
 
   const CallResult result = ReadRest(slow.reader.get(), slow.context);
   ASSERT_TRUE(result.status.ok()) << result.status.error_message();
@@ -208,7 +209,7 @@ TEST(LostDeviceTest, EndsTheCallWithItsSentence) {
   const CallResult result = Generate(*served.generation, GenerateOf({1}, 1000));
   EXPECT_EQ(result.status.error_code(), grpc::StatusCode::INTERNAL);
   EXPECT_THAT(result.status.error_message(), testing::HasSubstr("device is lost"));
-  EXPECT_FALSE(served.engine->healthy());
+  ASSERT_TRUE(Eventually([&] { return !served.engine->healthy(); }));
   EXPECT_EQ(Generate(*served.generation, GenerateOf({1}, 10)).status.error_code(),
             grpc::StatusCode::UNAVAILABLE);
 }
