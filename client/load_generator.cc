@@ -133,6 +133,7 @@ LoadResult LoadGenerator::Run(const OnProgress& on_progress) {
     }
     lock.unlock();
     const Clock::time_point next = open_loop ? StartDueArrivals(now) : StartPausedStreams(now);
+    DestroyEndedCalls();
     if (on_progress && now >= next_progress) {
       on_progress(Progress(now));
       next_progress = now + kProgressEvery;
@@ -147,6 +148,8 @@ LoadResult LoadGenerator::Run(const OnProgress& on_progress) {
   CutRunningCalls();
   lock.lock();
   over_.wait(lock, [this] { return running_.empty(); });
+  lock.unlock();
+  DestroyEndedCalls();
   return std::move(result_);
 }
 
@@ -156,29 +159,30 @@ void LoadGenerator::Stop() {
   over_.notify_all();
 }
 
-std::shared_ptr<LoadGenerator::Call> LoadGenerator::AddCall() {
-  auto call = std::make_shared<Call>(*this, arrived_++);
-  running_[call.get()] = call;
+LoadGenerator::Call& LoadGenerator::AddCall() {
+  auto call = std::make_unique<Call>(*this, arrived_++);
+  Call& added = *call;
+  running_[&added] = std::move(call);
   ++result_.started;
-  return call;
+  return added;
 }
 
 LoadGenerator::Clock::time_point LoadGenerator::StartDueArrivals(Clock::time_point now) {
   while (next_arrival_ <= now) {
-    std::shared_ptr<Call> call;
+    Call* call = nullptr;
     {
       const std::lock_guard lock(mutex_);
       if (!MayStart()) {
         return Clock::time_point::max();
       }
       if (static_cast<int>(running_.size()) < options_.running_max) {
-        call = AddCall();
+        call = &AddCall();
       } else {
         ++arrived_;
         ++result_.not_sent;
       }
     }
-    if (call) {
+    if (call != nullptr) {
       call->Start(next_arrival_);
     }
     next_arrival_ = After(start_, arrivals_.NextSeconds());
@@ -188,7 +192,7 @@ LoadGenerator::Clock::time_point LoadGenerator::StartDueArrivals(Clock::time_poi
 
 LoadGenerator::Clock::time_point LoadGenerator::StartPausedStreams(Clock::time_point now) {
   while (true) {
-    std::shared_ptr<Call> call;
+    Call* call = nullptr;
     {
       const std::lock_guard lock(mutex_);
       if (!MayStart() || paused_until_.empty()) {
@@ -198,24 +202,23 @@ LoadGenerator::Clock::time_point LoadGenerator::StartPausedStreams(Clock::time_p
         return paused_until_.front();
       }
       paused_until_.pop_front();
-      call = AddCall();
+      call = &AddCall();
     }
     call->Start(std::nullopt);
   }
 }
 
 void LoadGenerator::OnCallDone(Call& call, const grpc::Status& status) {
-  // Once the lock is dropped and no other call runs, Run may return and this generator be gone:
-  // from there on only what these two keep alive is touched.
-  std::shared_ptr<Call> ended;
-  std::shared_ptr<Call> next;
+  // Once the lock is dropped `call` may be gone, and, where no other runs, this generator with it:
+  // from there on only `next` is touched, which runs until it has been started.
+  Call* next = nullptr;
   {
     const std::lock_guard lock(mutex_);
     Merge(call, status);
-    ended = std::move(running_.extract(&call).mapped());
+    ended_.push_back(std::move(running_.extract(&call).mapped()));
     if (options_.rate_per_s <= 0 && MayStart()) {
       if (status.ok()) {
-        next = AddCall();
+        next = &AddCall();
       } else {
         paused_until_.push_back(Clock::now() + milliseconds(options_.failure_pause_ms));
       }
@@ -224,7 +227,7 @@ void LoadGenerator::OnCallDone(Call& call, const grpc::Status& status) {
       over_.notify_all();
     }
   }
-  if (next) {
+  if (next != nullptr) {
     next->Start(std::nullopt);
   }
 }
@@ -265,16 +268,23 @@ LoadProgress LoadGenerator::Progress(Clock::time_point now) {
   return progress;
 }
 
+void LoadGenerator::DestroyEndedCalls() {
+  std::vector<std::unique_ptr<Call>> calls;
+  const std::lock_guard lock(mutex_);
+  calls.swap(ended_);
+}
+
 void LoadGenerator::CutRunningCalls() {
-  std::vector<std::shared_ptr<Call>> calls;
+  std::vector<Call*> calls;
   {
     const std::lock_guard lock(mutex_);
-    for (const auto& [unused, call] : running_) {
+    for (const auto& [call, unused] : running_) {
       calls.push_back(call);
     }
   }
-  // Without the lock: what ends here may call OnCallDone on this very thread.
-  for (const std::shared_ptr<Call>& call : calls) {
+  // Without the lock: what ends here may call OnCallDone on this very thread. A call that has ended
+  // meanwhile is there still: this thread destroys it.
+  for (Call* const call : calls) {
     call->Cancel();
   }
 }

@@ -112,7 +112,7 @@ class LoadGenerator {
   class Call;
 
   // Registers a call; the caller starts it after it has dropped mutex_.
-  std::shared_ptr<Call> AddCall();
+  Call& AddCall();
   void OnTokens(int64_t count) { live_tokens_.fetch_add(count, std::memory_order_relaxed); }
   void OnCallDone(Call& call, const grpc::Status& status);
   void Merge(const Call& call, const grpc::Status& status);
@@ -122,6 +122,7 @@ class LoadGenerator {
   bool MayStart() const;
   bool Over() const;
   LoadProgress Progress(Clock::time_point now);
+  void DestroyEndedCalls();
   void CutRunningCalls();
 
   // Constant after construction.
@@ -142,7 +143,10 @@ class LoadGenerator {
   int64_t arrived_ = 0;
   int64_t failed_ = 0;
   std::deque<Clock::time_point> paused_until_;
-  std::unordered_map<Call*, std::shared_ptr<Call>> running_;
+  std::unordered_map<Call*, std::unique_ptr<Call>> running_;
+  // Run's thread alone destroys calls. A call's context keeps its channel, and the last to drop a
+  // channel waits for gRPC's callback threads: a callback would wait for itself.
+  std::vector<std::unique_ptr<Call>> ended_;
   LoadResult result_;
 };
 

@@ -145,6 +145,7 @@ void AddModelsCommand(CLI::App& app, CommandContext& context) {
   CLI::App* const detokenize = add("detokenize", "Print the text of token ids", RunDetokenize);
   detokenize->add_option("--token-ids", flags->token_ids, "The ids: 1,2,3")
       ->type_name("IDS")
+      ->check(CheckWholeNumber)
       ->delimiter(',')
       ->allow_extra_args(false)
       ->required();

@@ -1,15 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/prompt_flags.h"
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <istream>
-#include <iterator>
+#include <utility>
 
 #include "client/sampling_flags.h"
 
 namespace eddy {
+namespace {
+
+// By read(), which tells of errors by its state: a streambuf read directly throws them.
+std::string ReadAll(std::istream& in) {
+  std::string all;
+  std::array<char, 1 << 16> block;
+  do {
+    in.read(block.data(), block.size());
+    all.append(block.data(), static_cast<size_t>(in.gcount()));
+  } while (in);
+  return all;
+}
+
+}  // namespace
 
 bool PromptFlags::given() const {
   return text_option->count() > 0 || file_option->count() > 0 ||
@@ -31,6 +46,7 @@ void AddPromptFlags(CLI::App& app, PromptFlags& flags) {
   flags.token_ids_option =
       app.add_option("--token-ids", flags.token_ids, "The prompt as token ids: 1,2,3")
           ->type_name("IDS")
+          ->check(CheckWholeNumber)
           ->delimiter(',')
           ->allow_extra_args(false)
           ->excludes(flags.text_option)
@@ -65,14 +81,17 @@ std::string ReadPrompt(const PromptFlags& flags, std::istream& in, v1::Prompt* p
   }
   std::string text;
   if (flags.file == "-") {
-    text.assign(std::istreambuf_iterator<char>(in), {});
+    text = ReadAll(in);
+    if (in.bad()) {
+      return "cannot read the prompt from the standard input";
+    }
   } else {
     errno = 0;
     std::ifstream file(flags.file, std::ios::binary);
-    if (file) {
-      text.assign(std::istreambuf_iterator<char>(file), {});
+    if (file.is_open()) {
+      text = ReadAll(file);
     }
-    if (!file || errno != 0) {
+    if (!file.is_open() || file.bad()) {
       return "cannot read prompt file " + flags.file + ": " + std::strerror(errno);
     }
   }

@@ -22,6 +22,7 @@ void AddChoiceFlags(CLI::App& app, v1::Sampling& sampling) {
          "--top-k", [&](uint32_t k) { sampling.set_top_k(k); },
          "Keep the N most probable tokens only; default 0, off")
       ->type_name("N")
+      ->check(CheckWholeNumber)
       ->group("Sampling");
   number(
       "--top-p", [&](float x) { sampling.set_top_p(x); },
@@ -57,6 +58,7 @@ void AddChoiceFlags(CLI::App& app, v1::Sampling& sampling) {
          "--seed", [&](uint64_t seed) { sampling.set_seed(seed); },
          "Same seed, same text; default: the server's choice")
       ->type_name("N")
+      ->check(CheckWholeNumber)
       ->group("Sampling");
 }
 
@@ -65,11 +67,13 @@ void AddStopFlags(CLI::App& app, v1::StopConditions& stop) {
          "--max-tokens", [&](uint32_t n) { stop.set_max_tokens(n); },
          "Tokens to generate at most; default 256")
       ->type_name("N")
+      ->check(CheckWholeNumber)
       ->group("Stopping");
   app.add_option_function<uint32_t>(
          "--min-tokens", [&](uint32_t n) { stop.set_min_tokens(n); },
          "Tokens to generate before anything else may stop; default 0")
       ->type_name("N")
+      ->check(CheckWholeNumber)
       ->group("Stopping");
   app.add_option_function<std::vector<std::string>>(
          "--stop",
@@ -88,6 +92,7 @@ void AddStopFlags(CLI::App& app, v1::StopConditions& stop) {
          },
          "Stop before this token; repeatable")
       ->type_name("ID")
+      ->check(CheckWholeNumber)
       ->allow_extra_args(false)
       ->delimiter(',')
       ->group("Stopping");
@@ -117,6 +122,7 @@ void AddOutputFlags(CLI::App& app, v1::Output& output) {
          },
          "Send the N most probable alternatives, too [0, 20]")
       ->type_name("N")
+      ->check(CheckWholeNumber)
       ->group("Output");
 }
 
@@ -138,6 +144,16 @@ std::string ParseLogitBias(const std::string& text, google::protobuf::Map<uint32
   }
   (*bias)[id] = value;
   return "";
+}
+
+std::string CheckWholeNumber(const std::string& text) {
+  uint64_t unused = 0;
+  const char* const end = text.data() + text.size();
+  const auto [parsed_end, error] = std::from_chars(text.data(), end, unused);
+  const bool leading_zero = text.size() > 1 && text[0] == '0';
+  return error == std::errc() && parsed_end == end && !leading_zero
+             ? ""
+             : "value is \"" + text + "\", must be a whole number in decimal digits";
 }
 
 std::string CheckUtf8(const std::string& text) {

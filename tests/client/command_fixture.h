@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// `eddy` run in this process against a fake server.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "client/command_line.h"
+#include "client/console.h"
+#include "tests/client/fake_server.h"
+
+namespace eddy {
+
+struct CommandResult {
+  int exit_code = -1;
+  std::string out;
+  std::string err;
+};
+
+struct CommandInput {
+  std::string in;
+  // All three streams claim to be terminals.
+  bool terminal = false;
+  Interrupt* interrupt = nullptr;
+};
+
+inline CommandResult RunCommand(const std::vector<std::string>& arguments,
+                                const CommandInput& input = {}) {
+  std::vector<const char*> argv = {"eddy"};
+  for (const std::string& argument : arguments) {
+    argv.push_back(argument.c_str());
+  }
+  std::istringstream in(input.in);
+  std::ostringstream out;
+  std::ostringstream err;
+  Console console{in, out, err, input.terminal, input.terminal, input.terminal, input.interrupt};
+  CommandResult result;
+  result.exit_code = RunCommandLine(static_cast<int>(argv.size()), argv.data(), console);
+  result.out = out.str();
+  result.err = err.str();
+  return result;
+}
+
+class CommandTest : public testing::Test {
+ protected:
+  // Runs `eddy ARGUMENTS` with the fake server in EDDY_SERVER.
+  CommandResult Run(const std::vector<std::string>& arguments, const CommandInput& input = {}) {
+    setenv("EDDY_SERVER", server_.address().c_str(), 1);
+    const CommandResult result = RunCommand(arguments, input);
+    unsetenv("EDDY_SERVER");
+    return result;
+  }
+
+  FakeServer server_;
+};
+
+// A loopback port where nobody listens.
+inline std::string DeadAddress() {
+  FakeServer server;
+  return server.address();
+}
+
+}  // namespace eddy
