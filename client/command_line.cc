@@ -7,6 +7,7 @@
 #include "client/bench_command.h"
 #include "client/chat_command.h"
 #include "client/command.h"
+#include "client/connection_flags.h"
 #include "client/generate_command.h"
 #include "client/models_command.h"
 #include "client/sessions_command.h"
@@ -36,6 +37,12 @@ int RunCommandLine(int argc, const char* const* argv, Console& console) {
   AddSessionsCommand(app, context);
   AddModelsCommand(app, context);
   AddBenchCommand(app, context);
+  // Behind all flags, before the subcommand: what --server gives is checked already.
+  app.parse_complete_callback([&context] {
+    if (const std::string problem = CheckServer(context.server); !problem.empty()) {
+      throw CLI::ValidationError("EDDY_SERVER", problem);
+    }
+  });
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -2,6 +2,7 @@
 #include "client/connection_flags.h"
 
 #include <charconv>
+#include <cstdlib>
 
 namespace eddy {
 
@@ -25,10 +26,15 @@ std::string CheckServer(const std::string& server) {
 }
 
 void AddServerFlag(CLI::App& app, CommandContext& context) {
-  app.add_option("--server", context.server, "Where eddy-server listens")
+  // Not by CLI11's envname(): it sets the flags of all subcommands, also of those not run, which
+  // share their target.
+  if (const char* const server = std::getenv("EDDY_SERVER"); server != nullptr && *server != 0) {
+    context.server = server;
+  }
+  app.add_option("--server", context.server,
+                 "Where eddy-server listens; the environment variable EDDY_SERVER stands in for it")
       ->type_name("HOST:PORT")
       ->check([](const std::string& value) { return CheckServer(value); })
-      ->envname("EDDY_SERVER")
       ->capture_default_str();
 }
 

@@ -10,7 +10,8 @@
 
 namespace eddy {
 
-// Adds --server (environment EDDY_SERVER) to `app`; its value is context.server.
+// Adds --server to `app`; its value is context.server. Where the flag is not given it is the
+// environment variable EDDY_SERVER of now, unchecked, or what it was.
 void AddServerFlag(CLI::App& app, CommandContext& context);
 
 // What is wrong with `server` as HOST:PORT or gRPC target, as a sentence; empty if nothing is.

@@ -26,8 +26,8 @@ void AddOutputFlags(CLI::App& app, v1::Output& output);
 // Reads "ID=BIAS" into `bias`. Gives a sentence if `text` is not of that form, else nothing.
 std::string ParseLogitBias(const std::string& text, google::protobuf::Map<uint32_t, float>* bias);
 
-// For CLI11's check(): a sentence unless `text` is a whole number in [0, 2^64 - 1] in decimal digits,
-// else nothing. By itself CLI11 takes "" for 0, -1 for 2^64 - 1 and 010 for 8.
+// For CLI11's check(): a sentence unless `text` is a whole number in [0, 2^64 - 1] in decimal
+// digits, else nothing. By itself CLI11 takes "" for 0, -1 for 2^64 - 1 and 010 for 8.
 std::string CheckWholeNumber(const std::string& text);
 
 // For CLI11's check(): a sentence if `text` is not UTF-8, else nothing.

@@ -53,7 +53,7 @@ TEST(PoissonArrivalsTest, SeedDecidesTheTimes) {
   EXPECT_NE(Gaps(10, 3, 100), Gaps(10, 4, 100));
 }
 
-// mt19937_64 is fixed by the standard: its first number for the default seed is 14514284786278117030.
+// The standard fixes mt19937_64: its first number for the default seed is 14514284786278117030.
 TEST(PoissonArrivalsTest, FirstTimeIsTheSameOnEveryMachine) {
   const double u = static_cast<double>(14514284786278117030u >> 11) * 0x1p-53;
   EXPECT_NEAR(PoissonArrivals(2, 5489).NextSeconds(), -std::log(1 - u) / 2, 1e-12);

@@ -4,7 +4,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -47,12 +47,12 @@ inline CommandResult RunCommand(const std::vector<std::string>& arguments,
 
 class CommandTest : public testing::Test {
  protected:
-  // Runs `eddy ARGUMENTS` with the fake server in EDDY_SERVER.
-  CommandResult Run(const std::vector<std::string>& arguments, const CommandInput& input = {}) {
-    setenv("EDDY_SERVER", server_.address().c_str(), 1);
-    const CommandResult result = RunCommand(arguments, input);
-    unsetenv("EDDY_SERVER");
-    return result;
+  // Runs `eddy ARGUMENTS`, with --server behind the subcommand unless it is there.
+  CommandResult Run(std::vector<std::string> arguments, const CommandInput& input = {}) {
+    if (std::count(arguments.begin(), arguments.end(), "--server") == 0) {
+      arguments.insert(arguments.begin() + 1, {"--server", server_.address()});
+    }
+    return RunCommand(arguments, input);
   }
 
   FakeServer server_;

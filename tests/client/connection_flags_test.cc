@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 #include <sstream>
+#include <utility>
+#include <vector>
 
 namespace eddy {
 namespace {
@@ -30,11 +32,15 @@ TEST(CheckServerTest, Bad) {
 
 class ServerFlagTest : public testing::Test {
  protected:
-  ServerFlagTest() {
-    unsetenv("EDDY_SERVER");
-    AddServerFlag(app_, context_);
-  }
+  ServerFlagTest() { unsetenv("EDDY_SERVER"); }
   ~ServerFlagTest() override { unsetenv("EDDY_SERVER"); }
+
+  // The server of a command line `arguments`, whose words CLI11 takes backwards.
+  std::string Server(std::vector<std::string> arguments) {
+    AddServerFlag(app_, context_);
+    app_.parse(std::move(arguments));
+    return MakeClientOptions(context_).server;
+  }
 
   std::istringstream in_;
   std::ostringstream out_;
@@ -43,26 +49,26 @@ class ServerFlagTest : public testing::Test {
   CLI::App app_;
 };
 
-TEST_F(ServerFlagTest, Default) {
-  app_.parse(std::vector<std::string>{});
-  EXPECT_EQ(MakeClientOptions(context_).server, "127.0.0.1:50051");
-}
+TEST_F(ServerFlagTest, Default) { EXPECT_EQ(Server({}), "127.0.0.1:50051"); }
 
 TEST_F(ServerFlagTest, EnvironmentStandsIn) {
   setenv("EDDY_SERVER", "there:7", 1);
-  app_.parse(std::vector<std::string>{});
-  EXPECT_EQ(MakeClientOptions(context_).server, "there:7");
+  EXPECT_EQ(Server({}), "there:7");
+}
+
+TEST_F(ServerFlagTest, AnEmptyEnvironmentIsNone) {
+  setenv("EDDY_SERVER", "", 1);
+  EXPECT_EQ(Server({}), "127.0.0.1:50051");
 }
 
 TEST_F(ServerFlagTest, TheFlagWins) {
   setenv("EDDY_SERVER", "there:7", 1);
-  app_.parse(std::vector<std::string>{"here:8", "--server"});  // CLI11 takes them backwards.
-  EXPECT_EQ(MakeClientOptions(context_).server, "here:8");
+  EXPECT_EQ(Server({"here:8", "--server"}), "here:8");
 }
 
 TEST_F(ServerFlagTest, BadValuesAreRefused) {
   try {
-    app_.parse(std::vector<std::string>{"here", "--server"});
+    Server({"here", "--server"});
     FAIL();
   } catch (const CLI::ParseError& error) {
     EXPECT_THAT(error.what(), HasSubstr("server is \"here\", must be HOST:PORT"));

@@ -76,8 +76,10 @@ TEST_F(ClientTest, RequestArrivesUnchanged) {
   request.mutable_sampling()->set_temperature(0.5f);
   request.mutable_stop()->add_sequences("\n");
   grpc::ClientContext context;
-  EXPECT_TRUE(
-      client_.Generate(context, request, [](const auto&) { return true; }, nullptr).ok());
+  EXPECT_TRUE(client_
+                  .Generate(
+                      context, request, [](const auto&) { return true; }, nullptr)
+                  .ok());
   EXPECT_EQ(server_.log().OnlyTurn().SerializeAsString(), request.SerializeAsString());
 }
 
@@ -126,8 +128,8 @@ TEST_F(ClientTest, NoMessageIsGivenAfterFalse) {
   grpc::ClientContext context;
   int calls = 0;
   client_.Generate(
-      context, v1::GenerateRequest(),
-      [&calls](const v1::GenerateResponse&) { return ++calls < 2; }, nullptr);
+      context, v1::GenerateRequest(), [&calls](const v1::GenerateResponse&) { return ++calls < 2; },
+      nullptr);
   EXPECT_EQ(calls, 2);
 }
 

@@ -81,11 +81,10 @@ TEST_P(RetryHintTest, IsTold) {
 
 INSTANTIATE_TEST_SUITE_P(
     Hints, RetryHintTest,
-    testing::Values(
-        HintCase{"250", "RESOURCE_EXHAUSTED: the queue is full (try again in 250 ms)"},
-        HintCase{"-1", "RESOURCE_EXHAUSTED: the queue is full"},
-        HintCase{"soon", "RESOURCE_EXHAUSTED: the queue is full"},
-        HintCase{"", "RESOURCE_EXHAUSTED: the queue is full"}));
+    testing::Values(HintCase{"250", "RESOURCE_EXHAUSTED: the queue is full (try again in 250 ms)"},
+                    HintCase{"-1", "RESOURCE_EXHAUSTED: the queue is full"},
+                    HintCase{"soon", "RESOURCE_EXHAUSTED: the queue is full"},
+                    HintCase{"", "RESOURCE_EXHAUSTED: the queue is full"}));
 
 TEST(ReportTest, WritesToTheStandardErrorAlone) {
   std::istringstream in;

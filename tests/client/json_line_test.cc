@@ -16,9 +16,8 @@ TEST(JsonLineTest, AMessageInMidStream) {
 TEST(JsonLineTest, TheFirstMessageHasTheSeedAsAString) {
   v1::GenerateResponse message = Message(0, "a");
   message.set_seed(18'446'744'073'709'551'615u);
-  EXPECT_EQ(JsonLine(message),
-            R"({"position":0,"token_ids":[0],"text":"a","log_probs":[],)"
-            R"("seed":"18446744073709551615"})");
+  EXPECT_EQ(JsonLine(message), R"({"position":0,"token_ids":[0],"text":"a","log_probs":[],)"
+                               R"("seed":"18446744073709551615"})");
 }
 
 TEST(JsonLineTest, TheLastMessageHasReasonAndUsage) {
@@ -40,7 +39,7 @@ TEST(JsonLineTest, EmptyFieldsAreThere) {
 TEST(JsonLineTest, LineEndsAndQuotesAreEscaped) {
   v1::GenerateResponse message = Message(0, "a\n\"b\"\\\u00e9", 0);
   EXPECT_EQ(JsonLine(message),
-            "{\"position\":0,\"token_ids\":[],\"text\":\"a\\n\\\"b\\\"\\\\\u00e9\",\"log_probs\":[]}");
+            R"({"position":0,"token_ids":[],"text":"a\n\"b\"\\é","log_probs":[]})");
 }
 
 TEST(JsonLineTest, LogProbs) {

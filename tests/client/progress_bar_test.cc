@@ -56,8 +56,8 @@ TEST(ProgressBarTest, WritesOverTheLineBeforeAndWipesItAtTheEnd) {
     bar.Show(shorter);
   }
   const std::string stale(first.size() - second.size(), ' ');
-  EXPECT_EQ(out.str(), "\r" + first + "\r" + second + stale + "\r" +
-                           std::string(second.size(), ' ') + "\r");
+  EXPECT_EQ(out.str(),
+            "\r" + first + "\r" + second + stale + "\r" + std::string(second.size(), ' ') + "\r");
 }
 
 TEST(ProgressBarTest, ABarNeverShownWritesNothing) {

@@ -117,7 +117,7 @@ class PromptFileTest : public testing::Test {
 
 TEST_F(PromptFileTest, IsReadWhole) {
   for (const std::string& content : {std::string("ROMEO:\n\nO\u00e9"), std::string(),
-                                    std::string("a\0b\r\n", 5), std::string(300'000, 'x')}) {
+                                     std::string("a\0b\r\n", 5), std::string(300'000, 'x')}) {
     const ParsedPrompt parsed = ParsePrompt({"--prompt-file", Write(content)});
     EXPECT_TRUE(parsed.given);
     EXPECT_EQ(parsed.problem, "");

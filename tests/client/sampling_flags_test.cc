@@ -58,16 +58,13 @@ TEST_P(SamplingFlagsTest, SetTheFieldOfTheirNameAndNoOther) {
 INSTANTIATE_TEST_SUITE_P(
     Table, SamplingFlagsTest,
     testing::Values(
-        FlagCase{{}, ""},
-        FlagCase{{"--temperature", "0.75"}, "temperature: 0.75"},
+        FlagCase{{}, ""}, FlagCase{{"--temperature", "0.75"}, "temperature: 0.75"},
         FlagCase{{"--temperature", "0"}, "temperature: 0"},
         FlagCase{{"--temperature", "-1"}, "temperature: -1"},
         FlagCase{{"--temperature=1e1"}, "temperature: 10"},
         FlagCase{{"--temperature", "nan"}, "temperature: nan"},
-        FlagCase{{"--top-k", "40"}, "top_k: 40"},
-        FlagCase{{"--top-k", "0"}, "top_k: 0"},
-        FlagCase{{"--top-p", "0.5"}, "top_p: 0.5"},
-        FlagCase{{"--min-p", "0.25"}, "min_p: 0.25"},
+        FlagCase{{"--top-k", "40"}, "top_k: 40"}, FlagCase{{"--top-k", "0"}, "top_k: 0"},
+        FlagCase{{"--top-p", "0.5"}, "top_p: 0.5"}, FlagCase{{"--min-p", "0.25"}, "min_p: 0.25"},
         FlagCase{{"--repetition-penalty", "1.5"}, "repetition_penalty: 1.5"},
         FlagCase{{"--presence-penalty", "-2"}, "presence_penalty: -2"},
         FlagCase{{"--frequency-penalty", "0.125"}, "frequency_penalty: 0.125"},
@@ -161,8 +158,8 @@ TEST(CheckWholeNumberTest, DecimalDigitsOnly) {
   for (const char* text : {"0", "7", "4294967296", "18446744073709551615"}) {
     EXPECT_EQ(CheckWholeNumber(text), "") << text;
   }
-  for (const char* text : {"", "-1", "+1", "1.0", "1e3", "0x10", "00", "07", " 1", "1 ",
-                           "18446744073709551616"}) {
+  for (const char* text :
+       {"", "-1", "+1", "1.0", "1e3", "0x10", "00", "07", " 1", "1 ", "18446744073709551616"}) {
     EXPECT_EQ(CheckWholeNumber(text),
               "value is \"" + std::string(text) + "\", must be a whole number in decimal digits");
   }
