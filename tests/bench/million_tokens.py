@@ -1,5 +1,5 @@
-#!/ usr / bin / env python3
-#SPDX - License - Identifier : Apache - 2.0
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """One session of a million tokens: does a token at its end cost what one at its start did, and is memory flat?
 
     EDDY_BIN=build/release/bin python3 tests/bench/million_tokens.py [--tokens 1000000]
