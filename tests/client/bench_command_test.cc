@@ -116,10 +116,10 @@ TEST_F(BenchCommandTest, OpenLoop) {
 }
 
 TEST_F(BenchCommandTest, DurationAloneEndsTheRun) {
-  const CommandResult result = Run({"bench", "--streams", "2", "--duration-s", "0.3", "--json"});
+  const CommandResult result = Run({"bench", "--streams", "2", "--duration-s", "1", "--json"});
   EXPECT_EQ(result.exit_code, 0);
   const nlohmann::json report = nlohmann::json::parse(result.out);
-  EXPECT_GE(report["elapsed_s"], 0.3);
+  EXPECT_GE(report["elapsed_s"], 1);
   EXPECT_GT(report["requests_finished"], 64);
 }
 

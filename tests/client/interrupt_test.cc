@@ -15,6 +15,7 @@
 namespace eddy {
 namespace {
 
+using testing::AnyOf;
 using testing::ExitedWithCode;
 using testing::HasSubstr;
 
@@ -143,10 +144,11 @@ class InterruptedCommandTest : public CommandTest {
   }
 };
 
-TEST_F(InterruptedCommandTest, GenerateKeepsWhatCame) {
+// The signal may overtake the message; program_test.cc waits for the text first.
+TEST_F(InterruptedCommandTest, GenerateCancelsItsCall) {
   const CommandResult result = RunInterrupted({"generate", "--prompt", "x"}, 1);
   EXPECT_EQ(result.exit_code, kExitInterrupted);
-  EXPECT_EQ(result.out, "so far");
+  EXPECT_THAT(result.out, AnyOf("", "so far"));
   EXPECT_EQ(result.err, "eddy: CANCELLED: interrupted by Ctrl-C\n");
 }
 
@@ -168,7 +170,7 @@ TEST_F(InterruptedCommandTest, BenchReportsWhatItHas) {
   const CommandResult result = RunInterrupted({"bench", "--streams", "3"}, 3);
   EXPECT_EQ(result.exit_code, kExitInterrupted);
   EXPECT_THAT(result.out, HasSubstr("; 3 cut when the run ended"));
-  EXPECT_THAT(result.out, HasSubstr("tokens    3 generated"));
+  EXPECT_THAT(result.out, HasSubstr("requests  0 finished"));
 }
 
 TEST_F(InterruptedCommandTest, BenchInItsWarmUpReportsNothing) {
