@@ -54,6 +54,14 @@ struct Matrix {
   DType dtype = DType::kF32;
 };
 
+// One of several matrix products that do not need each other's results: out = x W^T + bias.
+struct Product {
+  Tensor x;                        // [T, in]
+  const Matrix* weight = nullptr;  // [out, in]
+  Tensor bias;                     // [out] or absent
+  Tensor out;                      // [T, out]; not x
+};
+
 // H heads; q and k may have G heads where G divides H: head h then uses key head h / (H / G).
 struct RecurrenceInputs {
   Tensor q;      // [T, G, K]
@@ -104,15 +112,16 @@ struct SampleResult {
 
 struct BackendInfo {
   std::string name;          // "cpu"
-  std::string target;        // instruction set or architecture in use: "v2", "v3", "v4"
-  std::string numeric_path;  // "fma"; the same path means the same bits
+  std::string target;        // instruction set or architecture in use: "v2", "v3", "v4", "v4dot"
+  std::string numeric_path;  // "fma", "bf16dot", "int8dot"; the same path means the same bits
   int thread_count = 0;
 };
 
 struct BackendOptions {
   std::string backend = "auto";       // auto | cpu
-  std::string cpu_target = "auto";    // auto | v2 | v3 | v4: x86-64 levels
-  std::string numeric_path = "auto";  // auto | fma
+  // auto | v2 | v3 | v4: x86-64 levels | v4dot: v4 with the bf16 and int8 dot products
+  std::string cpu_target = "auto";
+  std::string numeric_path = "auto";  // auto | fma | bf16dot | int8dot
   int thread_count = 0;               // 0: one per core
 };
 
@@ -130,8 +139,8 @@ class Backend {
   virtual void CopyOut(const void* device, void* host, int64_t bytes) = 0;
   virtual void CopyOnDevice(const void* from, void* to, int64_t bytes) = 0;
   virtual void FillBytes(void* device, uint8_t value, int64_t bytes) = 0;
-  // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype` (f32 or
-  // bf16).
+  // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype`: f32, bf16,
+  // int8 (one scale per output) or int4 (one scale per output and 64 inputs).
   virtual absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) = 0;
 
   // ---- a step ----
@@ -140,6 +149,8 @@ class Backend {
   virtual const Rows& BeginStep(const Rows& host) = 0;
   // Waits for everything before it. An error is sticky: INTERNAL, the device is lost.
   virtual absl::Status Synchronize() = 0;
+  // Seconds that the step thread has waited inside ops for its workers, since the backend was made.
+  virtual double WaitSeconds() const { return 0.0; }
 
   // ---- ops; T = rows.token_count ----
   // out[t, column .. column + E) = table[tokens[t]].  table [vocabulary, E] f32 or bf16, out [T, D]
@@ -147,9 +158,13 @@ class Backend {
   // out[t, column + 2i] = sin(p 10000^(-2i/E)), [column + 2i + 1] = cos(same), p the token's
   // position; even E.
   virtual void Sinusoid(const Rows& rows, int64_t column, int64_t size, const Tensor& out) = 0;
-  // out = x W^T + bias.  x [T, in], bias [out] or absent, out [T, out]
-  virtual void MatMul(const Tensor& x, const Matrix& weight, const Tensor& bias,
-                      const Tensor& out) = 0;
+  // All of `products`, as one piece of work: waking and joining workers once is what makes the small
+  // ones cheap. An x may be shared; no out may be another's x. All have the same T.
+  virtual void MatMulGroup(std::span<const Product> products) = 0;
+  void MatMul(const Tensor& x, const Matrix& weight, const Tensor& bias, const Tensor& out) {
+    const Product product = {x, &weight, bias, out};
+    MatMulGroup({&product, 1});
+  }
   // out = (x + residual - mean) / sqrt(variance + eps) * weight + bias, over the last axis, biased
   // variance. residual [T, D] or absent; out may be x or residual.  x, out [T, D], weight, bias [D]
   virtual void LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight,

@@ -7,7 +7,9 @@
 
 namespace eddy {
 
-enum class DType : uint8_t { kF32, kBF16, kI32, kI64 };
+// kI8 and kI4 are storages of a packed Matrix only (with scales, see Backend::PackMatrix): no Tensor
+// has them.
+enum class DType : uint8_t { kF32, kBF16, kI32, kI64, kI8, kI4 };
 
 constexpr int64_t DTypeBytes(DType dtype) {
   switch (dtype) {
@@ -18,6 +20,9 @@ constexpr int64_t DTypeBytes(DType dtype) {
       return 2;
     case DType::kI64:
       return 8;
+    case DType::kI8:
+    case DType::kI4:
+      break;
   }
   return 0;
 }
@@ -32,6 +37,10 @@ constexpr const char* DTypeName(DType dtype) {
       return "i32";
     case DType::kI64:
       return "i64";
+    case DType::kI8:
+      return "int8";
+    case DType::kI4:
+      return "int4";
   }
   return "?";
 }

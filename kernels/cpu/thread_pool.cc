@@ -44,7 +44,10 @@ void ThreadPool::Run(int64_t chunk_count, const void* context, ChunkFn fn) {
   }
   while (RunOneChunk(0)) {
   }
+  if (unfinished_.load(std::memory_order_acquire) == 0) return;
+  const auto start = std::chrono::steady_clock::now();
   WaitUntilDone();
+  waited_ += std::chrono::steady_clock::now() - start;
 }
 
 // The claim comes first and the job is read after it: a chunk of this job keeps the job from

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
@@ -23,6 +24,8 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  // That the caller has waited at the end of its jobs, in all.
+  double wait_seconds() const { return std::chrono::duration<double>(waited_).count(); }
   int thread_count() const { return static_cast<int>(workers_.size()) + 1; }
 
   // Calls fn(chunk, thread) once for every chunk in [0, chunk_count), thread in [0, thread_count),
@@ -48,6 +51,7 @@ class ThreadPool {
   // The job. Written by the caller while unclaimed_ is 0, read by whoever has claimed a chunk.
   const void* context_ = nullptr;
   ChunkFn fn_ = nullptr;
+  std::chrono::steady_clock::duration waited_{};  // the caller's own
 
   std::atomic<int64_t> unclaimed_{0};   // chunks nobody has taken yet; chunk n - 1 is the next
   std::atomic<int64_t> unfinished_{0};  // chunks that have not ended yet

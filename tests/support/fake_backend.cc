@@ -141,9 +141,7 @@ absl::StatusOr<Matrix> FakeBackend::PackMatrix(const Tensor&, DType) {
 }
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) { std::abort(); }
-void FakeBackend::MatMul(const Tensor&, const Matrix&, const Tensor&, const Tensor&) {
-  std::abort();
-}
+void FakeBackend::MatMulGroup(std::span<const Product>) { std::abort(); }
 void FakeBackend::LayerNorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float,
                             const Tensor&) {
   std::abort();

@@ -55,7 +55,7 @@ class FakeBackend : public Backend {
   absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;
   void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
   void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
-  void MatMul(const Tensor&, const Matrix&, const Tensor&, const Tensor&) override;
+  void MatMulGroup(std::span<const Product>) override;
   void LayerNorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float,
                  const Tensor&) override;
   void Activate(Activation, const Tensor&, const Tensor&) override;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/cpu_backend.h"
+
+namespace eddy::cpu {
+namespace {
+
+// Rough costs of one element, in multiply-adds.
+constexpr int64_t kActivateCost = 8;
+constexpr int64_t kNormCost = 6;
+constexpr int64_t kSinusoidCost = 128;
+
+}  // namespace
+
+void CpuBackend::Embed(const Rows& rows, const Tensor& table, int64_t column, const Tensor& out) {
+  const int64_t size = table.dim(1);
+  const int64_t stride = out.dim(1);
+  CheckF32(out, {rows.token_count, stride}, "out");
+  EDDY_CHECK(table.present() && table.shape().rank() == 2) << table.shape().ToString();
+  EDDY_CHECK(table.dtype() == DType::kF32 || table.dtype() == DType::kBF16)
+      << DTypeName(table.dtype());
+  EDDY_CHECK(column >= 0 && column + size <= stride) << column << " + " << size;
+  const int64_t row_bytes = size * DTypeBytes(table.dtype());
+  for (int32_t t = 0; t < rows.token_count; ++t) {
+    const int64_t token = rows.tokens[t];
+    EDDY_CHECK(token >= 0 && token < table.dim(0)) << token << " of " << table.dim(0);
+    ops_.embed_row(static_cast<const std::byte*>(table.data()) + token * row_bytes, table.dtype(),
+                   out.f32() + t * stride + column, size);
+  }
+}
+
+void CpuBackend::Sinusoid(const Rows& rows, int64_t column, int64_t size, const Tensor& out) {
+  const int64_t stride = out.dim(1);
+  CheckF32(out, {rows.token_count, stride}, "out");
+  EDDY_CHECK(size >= 2 && size % 2 == 0) << size;
+  EDDY_CHECK(column >= 0 && column + size <= stride) << column << " + " << size;
+  Split(rows.token_count, 1, size * kSinusoidCost, [&](int64_t begin, int64_t end) {
+    const int32_t* ends = rows.token_begin + 1;
+    int64_t row = std::upper_bound(ends, ends + rows.row_count, begin) - ends;
+    for (int64_t t = begin; t < end; ++t) {
+      while (t >= ends[row]) ++row;
+      ops_.sinusoid_row(rows.position[row] + t - rows.token_begin[row],
+                        out.f32() + t * stride + column, size);
+    }
+  });
+}
+
+void CpuBackend::LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                           const Tensor& bias, float eps, const Tensor& out) {
+  const int64_t row_count = x.dim(0);
+  const int64_t size = x.dim(1);
+  CheckF32(x, {row_count, size}, "x");
+  CheckF32(weight, {size}, "weight");
+  CheckF32(bias, {size}, "bias");
+  CheckF32(out, {row_count, size}, "out");
+  LayerNormArgs args;
+  args.x = x.f32();
+  args.residual = CheckOptional(residual.present(), residual, {row_count, size}, "residual");
+  args.weight = weight.f32();
+  args.bias = bias.f32();
+  args.out = out.f32();
+  args.size = size;
+  args.eps = eps;
+  Split(row_count, 1, size * kNormCost,
+        [&](int64_t begin, int64_t end) { ops_.layer_norm(args, begin, end); });
+}
+
+void CpuBackend::Activate(Activation f, const Tensor& x, const Tensor& out) {
+  CheckF32(x, x.shape(), "x");
+  CheckF32(out, x.shape(), "out");
+  Split(x.element_count(), kLanes, kActivateCost, [&](int64_t begin, int64_t end) {
+    ops_.activate(f, x.f32() + begin, out.f32() + begin, end - begin);
+  });
+}
+
+void CpuBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) {
+  const int64_t size = x.dim(1);
+  CheckF32(x, {rows.token_count, size}, "x");
+  CheckF32(out, {rows.logits_count, size}, "out");
+  for (int32_t i = 0; i < rows.logits_count; ++i) {
+    std::memcpy(out.f32() + i * size, x.f32() + rows.logits_token[i] * size,
+                static_cast<size_t>(size) * sizeof(float));
+  }
+}
+
+void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,
+                            const RecurrenceInputs& inputs, const StateRef& state,
+                            const StateRef& normaliser_state, const Tensor& out) {
+  const int64_t tokens = rows.token_count;
+  const int64_t heads = inputs.v.dim(1);
+  const int64_t key_heads = inputs.q.dim(1);
+  const int64_t key_size = inputs.q.dim(2);
+  const int64_t value_size = inputs.v.dim(2);
+  EDDY_CHECK(key_heads >= 1 && heads % key_heads == 0) << heads << " / " << key_heads;
+  CheckF32(inputs.q, {tokens, key_heads, key_size}, "q");
+  CheckF32(inputs.k, {tokens, key_heads, key_size}, "k");
+  CheckF32(inputs.v, {tokens, heads, value_size}, "v");
+  CheckF32(out, {tokens, heads, value_size}, "out");
+  const Shape decay_shape = options.decay == Decay::kConstant ? Shape{heads}
+                            : options.decay == Decay::kScalar ? Shape{tokens, heads}
+                                                              : Shape{tokens, heads, key_size};
+  const bool general = options.removal == Removal::kGeneral;
+  RecurrenceArgs args;
+  args.options = &options;
+  args.q = inputs.q.f32();
+  args.k = inputs.k.f32();
+  args.v = inputs.v.f32();
+  args.decay = CheckOptional(options.decay != Decay::kNone, inputs.decay, decay_shape, "decay");
+  args.beta =
+      CheckOptional(options.removal == Removal::kDelta, inputs.beta, {tokens, heads}, "beta");
+  args.a = CheckOptional(general, inputs.a, {tokens, heads, key_size}, "a");
+  args.b = CheckOptional(general, inputs.b, {tokens, heads, key_size}, "b");
+  args.bonus = CheckOptional(options.read == Read::kBeforeWriteWithBonus, inputs.bonus,
+                             {heads, key_size}, "bonus");
+  args.out = out.f32();
+  args.token_begin = rows.token_begin;
+  args.slot = rows.slot;
+  EDDY_CHECK(state.base != nullptr);
+  args.state = state.base + state.offset_bytes;
+  args.state_slot_bytes = state.slot_bytes;
+  const bool normalises = options.normaliser != Normaliser::kNone;
+  EDDY_CHECK(normalises == (normaliser_state.base != nullptr));
+  if (normalises) {
+    EDDY_CHECK_EQ(key_heads, heads);
+    args.normaliser = normaliser_state.base + normaliser_state.offset_bytes;
+    args.normaliser_slot_bytes = normaliser_state.slot_bytes;
+  }
+  args.head_count = heads;
+  args.key_head_count = key_heads;
+  args.key_size = key_size;
+  args.value_size = value_size;
+  const int64_t item_count = rows.row_count * heads;
+  if (tokens == 0) return;
+  const int64_t cost = CeilDivide(tokens * key_size * value_size, rows.row_count);
+  Split(item_count, 1, cost,
+        [&](int64_t begin, int64_t end) { ops_.recurrence(args, begin, end); });
+}
+
+}  // namespace eddy::cpu
