@@ -118,7 +118,7 @@ struct BackendInfo {
 };
 
 struct BackendOptions {
-  std::string backend = "auto";       // auto | cpu
+  std::string backend = "auto";  // auto | cpu
   // auto | v2 | v3 | v4: x86-64 levels | v4dot: v4 with the bf16 and int8 dot products
   std::string cpu_target = "auto";
   std::string numeric_path = "auto";  // auto | fma | bf16dot | int8dot
@@ -158,8 +158,8 @@ class Backend {
   // out[t, column + 2i] = sin(p 10000^(-2i/E)), [column + 2i + 1] = cos(same), p the token's
   // position; even E.
   virtual void Sinusoid(const Rows& rows, int64_t column, int64_t size, const Tensor& out) = 0;
-  // All of `products`, as one piece of work: waking and joining workers once is what makes the small
-  // ones cheap. An x may be shared; no out may be another's x. All have the same T.
+  // All of `products`, as one piece of work: waking and joining workers once is what makes the
+  // small ones cheap. An x may be shared; no out may be another's x. All have the same T.
   virtual void MatMulGroup(std::span<const Product> products) = 0;
   void MatMul(const Tensor& x, const Matrix& weight, const Tensor& bias, const Tensor& out) {
     const Product product = {x, &weight, bias, out};

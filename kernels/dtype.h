@@ -7,8 +7,8 @@
 
 namespace eddy {
 
-// kI8 and kI4 are storages of a packed Matrix only (with scales, see Backend::PackMatrix): no Tensor
-// has them.
+// kI8 and kI4 are storages of a packed Matrix only (with scales, see Backend::PackMatrix): no
+// Tensor has them.
 enum class DType : uint8_t { kF32, kBF16, kI32, kI64, kI8, kI4 };
 
 constexpr int64_t DTypeBytes(DType dtype) {
