@@ -54,6 +54,12 @@ std::string Described(const StoredTensor& tensor) {
 
 }  // namespace
 
+std::optional<Shape> Weights::StoredShape(const std::string& name) const {
+  const StoredTensor* tensor = file_.Find(name);
+  if (tensor == nullptr) return std::nullopt;
+  return tensor->shape;
+}
+
 const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape) {
   EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
   const StoredTensor* tensor = file_.Find(name);
@@ -131,22 +137,7 @@ Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   return Upload(name, *tensor, dtype_);
 }
 
-Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
-  const StoredTensor* tensor = Ask(name, shape);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
-  // Converted in place where the file is unaligned or f16; else packed straight from it.
-  const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
-                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
-                       0;
-  std::vector<float> floats;
-  Tensor host(const_cast<std::byte*>(tensor->data.data()),
-              tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32, shape);
-  if (!aligned || tensor->type == StoredType::kF16) {
-    const int64_t count = shape.element_count();
-    floats.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
-    host = Tensor(floats.data(), DType::kF32, shape);
-  }
+Matrix Weights::Pack(const std::string& name, const Tensor& host) {
   absl::StatusOr<Matrix> matrix = backend_.PackMatrix(host, dtype_);
   if (!matrix.ok()) {
     backend_error_ =
@@ -156,6 +147,38 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
   }
   loaded_.weight_bytes += matrix->buffer.bytes();
   return *std::move(matrix);
+}
+
+Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
+  const StoredTensor* tensor = Ask(name, shape);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  // Converted in place where the file is unaligned or f16; else packed straight from it.
+  const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
+                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
+                       0;
+  if (aligned && tensor->type != StoredType::kF16) {
+    return Pack(name,
+                Tensor(const_cast<std::byte*>(tensor->data.data()),
+                       tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32, shape));
+  }
+  const int64_t count = shape.element_count();
+  std::vector<float> floats;
+  floats.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
+  return Pack(name, Tensor(floats.data(), DType::kF32, shape));
+}
+
+Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape) {
+  const StoredTensor* tensor = Ask(name, shape);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  std::vector<float> floats;  // this matrix only, and only until it is packed
+  floats.reserve(static_cast<size_t>(shape.element_count()));
+  for (int64_t out = 0; out < shape[1]; ++out) {
+    for (int64_t in = 0; in < shape[0]; ++in) {
+      floats.push_back(Number(*tensor, in * shape[1] + out));
+    }
+  }
+  return Pack(name, Tensor(floats.data(), DType::kF32, {shape[1], shape[0]}));
 }
 
 absl::StatusOr<LoadedWeights> Weights::Finish() {

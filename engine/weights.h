@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -40,12 +41,16 @@ class Weights {
       : file_(file), backend_(backend), dtype_(dtype) {}
 
   const Safetensors& file() const { return file_; }
+  // The shape of a tensor that may be read; nullopt when there is none of that name.
+  std::optional<Shape> StoredShape(const std::string& name) const;
   DType dtype() const { return dtype_; }
 
   // f32, of any rank.
   Tensor ReadVector(const std::string& name, const Shape& shape, const ValueRange& range = {});
   // Packed for MatMul.  shape [out, in]
   Matrix ReadMatrix(const std::string& name, const Shape& shape);
+  // The same of a matrix that the file holds as [in, out]; shape as in the file.
+  Matrix ReadTransposedMatrix(const std::string& name, const Shape& shape);
   // Not packed, for Embed.  shape [vocabulary, E]
   Tensor ReadTable(const std::string& name, const Shape& shape);
   // The file may have this tensor; it is not needed.
@@ -63,6 +68,7 @@ class Weights {
   bool NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
                        const ValueRange& range);
   Tensor Upload(const std::string& name, const StoredTensor& tensor, DType dtype);
+  Matrix Pack(const std::string& name, const Tensor& host);
   bool failed() const { return !problems_.empty() || !backend_error_.ok(); }
 
   const Safetensors& file_;

@@ -124,6 +124,31 @@ TEST_F(WeightsTest, AnUnalignedMatrixIsTheSameMatrix) {
   EXPECT_EQ(results[0], results[1]);
 }
 
+TEST_F(WeightsTest, ATransposedMatrixIsTheSameMatrix) {
+  const Safetensors file = File(SafetensorsBytes(
+      {{"there", {{2, 3}, {1, 2, 3, 4, 5, 6}}}, {"turned", {{3, 2}, {1, 4, 2, 5, 3, 6}}}}));
+  Weights weights(file, *backend_, DType::kF32);
+  const Matrix there = weights.ReadMatrix("there", {2, 3});
+  const Matrix turned = weights.ReadTransposedMatrix("turned", {3, 2});
+  ASSERT_TRUE(weights.Finish().ok());
+  EXPECT_EQ(turned.out_size, 2);
+  EXPECT_EQ(turned.in_size, 3);
+  std::vector<float> x = {1.0f, 10.0f, 100.0f};
+  for (const Matrix* matrix : {&there, &turned}) {
+    std::vector<float> y(2);
+    backend_->MatMul(Tensor(x.data(), DType::kF32, {1, 3}), *matrix, Tensor(),
+                     Tensor(y.data(), DType::kF32, {1, 2}));
+    EXPECT_THAT(y, testing::ElementsAre(321.0f, 654.0f));
+  }
+}
+
+TEST_F(WeightsTest, TellsTheShapesItHas) {
+  const Safetensors file = File(SafetensorsBytes({{"bias", {{3}, {1.0f, -2.0f, 0.5f}}}}));
+  Weights weights(file, *backend_, DType::kF32);
+  EXPECT_EQ(weights.StoredShape("bias"), Shape({3}));
+  EXPECT_EQ(weights.StoredShape("weight"), std::nullopt);
+}
+
 TEST_F(WeightsTest, TellsEverythingThatDoesNotFitAtOnce) {
   const Safetensors file = File(SafetensorsBytes({{"bias", {{3}, {1, 2, 3}}},
                                                   {"extra", {{1}, {1}}},
