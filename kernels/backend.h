@@ -74,6 +74,38 @@ struct RecurrenceInputs {
   Tensor bonus;  // u [H, K]; kBeforeWriteWithBonus
 };
 
+// Each row of N numbers is normalised by itself; T rows, or T tokens of G groups.
+struct NormInputs {
+  Tensor x;         // [T, N] or [T, G, N]
+  Tensor residual;  // like x, or absent: added to x first
+  Tensor weight;    // [N]; or [G, N], where each group has its own; or absent
+  Tensor bias;      // like weight, or absent
+  Tensor gate;      // like x, or absent
+};
+
+// What RWKV-7 derives from its projections before the recurrence; H heads of N channels, C = H N.
+struct Rwkv7Projections {
+  Tensor decay;       // [T, C]: w0 + tanh(x_w w1) w2
+  Tensor rate;        // [T, C]: a0 + x_a a1 a2
+  Tensor k;           // [T, C]
+  Tensor v;           // [T, C]
+  Tensor value_mix;   // [T, C]: v0 + x_v v1 v2; absent in the first layer
+  Tensor first_v;     // [T, C]: the first layer's v; absent there
+  Tensor key_scale;   // k_k [H, N]
+  Tensor rate_scale;  // k_a [H, N]
+};
+
+struct Rwkv7Readout {
+  Tensor y;            // [T, H, N], of the recurrence
+  Tensor r;            // [T, H, N]
+  Tensor k;            // [T, H, N]
+  Tensor v;            // [T, H, N]
+  Tensor gate;         // g [T, H, N]
+  Tensor bonus;        // r_k [H, N]
+  Tensor norm_weight;  // [H, N]
+  Tensor norm_bias;    // [H, N]
+};
+
 struct LogitBias {
   int32_t token = 0;
   float bias = 0.0f;
@@ -165,14 +197,35 @@ class Backend {
     const Product product = {x, &weight, bias, out};
     MatMulGroup({&product, 1});
   }
-  // out = (x + residual - mean) / sqrt(variance + eps) * weight + bias, over the last axis, biased
-  // variance. residual [T, D] or absent; out may be x or residual.  x, out [T, D], weight, bias [D]
-  virtual void LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight,
-                         const Tensor& bias, float eps, const Tensor& out) = 0;
+  // s = x + residual; sum = s, where it is present (it may be x or residual). Over the N numbers of
+  // a row, with the biased variance:
+  //   kLayer: n = (s - mean) / sqrt(variance + eps);  kRms: n = s / sqrt(mean of s^2 + eps);
+  //   kL2: n = s / sqrt(sum of s^2 + eps)
+  // out = (n weight + bias) f(gate); out may be any input, but not sum.
+  virtual void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
+                         const Tensor& out) = 0;
+  // The same as one call in its plain form: out = LN(x + residual).  x, out [T, D]
+  void LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias,
+                 float eps, const Tensor& out) {
+    Normalise({NormKind::kLayer, eps}, {x, residual, weight, bias, Tensor()}, Tensor(), out);
+  }
   // out = f(x), elementwise; out may be x.
   virtual void Activate(Activation f, const Tensor& x, const Tensor& out) = 0;
   // out[i] = x[rows.logits_token[i]].  x [T, D], out [logits_count, D]
   virtual void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) = 0;
+
+  // out[i, t] = x[t] + (x[t - 1] - x[t]) mix[i]; before a row's first token stands the state, which
+  // becomes the row's last x.  x [T, D], mix [n, D], out [n, T, D]; state [D] f32
+  virtual void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
+                          const StateRef& state, const Tensor& out) = 0;
+  // RWKV-7 (2503.14456), between the projections and the recurrence, in place; with a = sigmoid of
+  // rate and kappa = k k_k divided by max(its norm over the head, 1e-12):
+  //   decay <- w = exp(-e^(-1/2) sigmoid(decay));  v <- v + (first_v - v) sigmoid(value_mix)
+  //   k <- k (1 + (a - 1) k_a);  rate <- kappa a;  removal = -kappa.  removal [T, C]
+  virtual void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) = 0;
+  // And after it: out = (GroupNorm(y) + (sum_d r_d k_d r_k,d) v) g, norm and sum over a head's N
+  // channels.  out [T, H, N], may be y
+  virtual void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) = 0;
 
   // The one recurrence (D6). Per row and head, token by token in order, S [K, V] in the row's slot
   // in place:

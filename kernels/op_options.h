@@ -9,12 +9,21 @@ namespace eddy {
 
 enum class Activation : uint8_t {
   kRelu,
-  kGelu,  // x Phi(x), the erf form
-  kSilu,  // x sigmoid(x)
+  kSquaredRelu,  // relu(x)^2
+  kGelu,         // x Phi(x), the erf form
+  kSilu,         // x sigmoid(x)
   kSigmoid,
   kTanh,
   kEluPlusOne,  // x + 1 above 0, exp(x) else
   kExp,
+};
+
+enum class NormKind : uint8_t { kLayer, kRms, kL2 };
+
+struct NormOptions {
+  NormKind kind = NormKind::kLayer;
+  float eps = 0.0f;
+  Activation gate = Activation::kSilu;  // f of the gate, where there is one: kSilu or kSigmoid
 };
 
 enum class Decay : uint8_t { kNone, kConstant, kScalar, kVector };

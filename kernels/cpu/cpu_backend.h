@@ -60,10 +60,14 @@ class CpuBackend final : public Backend {
   void Embed(const Rows& rows, const Tensor& table, int64_t column, const Tensor& out) override;
   void Sinusoid(const Rows& rows, int64_t column, int64_t size, const Tensor& out) override;
   void MatMulGroup(std::span<const Product> products) override;
-  void LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight, const Tensor& bias,
-                 float eps, const Tensor& out) override;
+  void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
+                 const Tensor& out) override;
   void Activate(Activation f, const Tensor& x, const Tensor& out) override;
   void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) override;
+  void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix, const StateRef& state,
+                  const Tensor& out) override;
+  void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) override;
+  void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) override;
   void Recurrence(const RecurrenceOptions& options, const Rows& rows,
                   const RecurrenceInputs& inputs, const StateRef& state,
                   const StateRef& normaliser_state, const Tensor& out) override;

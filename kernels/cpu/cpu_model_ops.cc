@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kActivateCost = 8;
 constexpr int64_t kNormCost = 6;
 constexpr int64_t kSinusoidCost = 128;
+constexpr int64_t kShiftCost = 2;  // and one mix
 
 }  // namespace
 
@@ -47,24 +48,32 @@ void CpuBackend::Sinusoid(const Rows& rows, int64_t column, int64_t size, const 
   });
 }
 
-void CpuBackend::LayerNorm(const Tensor& x, const Tensor& residual, const Tensor& weight,
-                           const Tensor& bias, float eps, const Tensor& out) {
-  const int64_t row_count = x.dim(0);
-  const int64_t size = x.dim(1);
-  CheckF32(x, {row_count, size}, "x");
-  CheckF32(weight, {size}, "weight");
-  CheckF32(bias, {size}, "bias");
-  CheckF32(out, {row_count, size}, "out");
-  LayerNormArgs args;
-  args.x = x.f32();
-  args.residual = CheckOptional(residual.present(), residual, {row_count, size}, "residual");
-  args.weight = weight.f32();
-  args.bias = bias.f32();
+void CpuBackend::Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
+                           const Tensor& out) {
+  const Shape& shape = inputs.x.shape();
+  EDDY_CHECK(shape.rank() == 2 || shape.rank() == 3) << shape.ToString();
+  EDDY_CHECK(options.gate == Activation::kSilu || options.gate == Activation::kSigmoid);
+  CheckF32(inputs.x, shape, "x");
+  CheckF32(out, shape, "out");
+  NormArgs args;
+  args.options = options;
+  args.size = shape[shape.rank() - 1];
+  const bool grouped = inputs.weight.present() && inputs.weight.shape().rank() == 2;
+  EDDY_CHECK(!grouped || shape.rank() == 3) << shape.ToString();
+  if (grouped) args.weight_count = shape[1];
+  const Shape weight_shape = grouped ? Shape{shape[1], args.size} : Shape{args.size};
+  args.x = inputs.x.f32();
+  args.residual = CheckOptional(inputs.residual.present(), inputs.residual, shape, "residual");
+  args.weight = CheckOptional(inputs.weight.present(), inputs.weight, weight_shape, "weight");
+  args.bias = CheckOptional(inputs.bias.present(), inputs.bias, weight_shape, "bias");
+  args.gate = CheckOptional(inputs.gate.present(), inputs.gate, shape, "gate");
+  CheckOptional(sum.present(), sum, shape, "sum");
+  args.sum = sum.present() ? sum.f32() : nullptr;
   args.out = out.f32();
-  args.size = size;
-  args.eps = eps;
-  Split(row_count, 1, size * kNormCost,
-        [&](int64_t begin, int64_t end) { ops_.layer_norm(args, begin, end); });
+  EDDY_CHECK(args.sum != args.out) << "out must not be sum";
+  const int64_t cost = args.size * (kNormCost + (args.gate == nullptr ? 0 : kActivateCost));
+  Split(shape.element_count() / args.size, 1, cost,
+        [&](int64_t begin, int64_t end) { ops_.normalise(args, begin, end); });
 }
 
 void CpuBackend::Activate(Activation f, const Tensor& x, const Tensor& out) {
@@ -83,6 +92,87 @@ void CpuBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tenso
     std::memcpy(out.f32() + i * size, x.f32() + rows.logits_token[i] * size,
                 static_cast<size_t>(size) * sizeof(float));
   }
+}
+
+void CpuBackend::TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
+                            const StateRef& state, const Tensor& out) {
+  TokenShiftArgs args;
+  args.size = x.dim(1);
+  args.mix_count = mix.dim(0);
+  args.token_count = rows.token_count;
+  args.row_count = rows.row_count;
+  CheckF32(x, {args.token_count, args.size}, "x");
+  CheckF32(mix, {args.mix_count, args.size}, "mix");
+  CheckF32(out, {args.mix_count, args.token_count, args.size}, "out");
+  EDDY_CHECK(state.base != nullptr);
+  args.x = x.f32();
+  args.mix = mix.f32();
+  args.out = out.f32();
+  args.token_begin = rows.token_begin;
+  args.slot = rows.slot;
+  args.state = state.base + state.offset_bytes;
+  args.state_slot_bytes = state.slot_bytes;
+  // By columns: a row's first token reads the state that its last one replaces.
+  Split(args.size, kLanes, args.token_count * args.mix_count * kShiftCost,
+        [&](int64_t begin, int64_t end) { ops_.token_shift(args, begin, end); });
+}
+
+void CpuBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {
+  Rwkv7PrepareArgs args;
+  const int64_t tokens = inputs.k.dim(0);
+  args.head_count = inputs.key_scale.dim(0);
+  args.head_size = inputs.key_scale.dim(1);
+  const Shape shape = {tokens, args.head_count * args.head_size};
+  const Shape heads = {args.head_count, args.head_size};
+  CheckF32(inputs.decay, shape, "decay");
+  CheckF32(inputs.rate, shape, "rate");
+  CheckF32(inputs.k, shape, "k");
+  CheckF32(inputs.v, shape, "v");
+  CheckF32(inputs.key_scale, heads, "key_scale");
+  CheckF32(inputs.rate_scale, heads, "rate_scale");
+  CheckF32(removal, shape, "removal");
+  const bool mixes = inputs.first_v.present();
+  args.decay = inputs.decay.f32();
+  args.rate = inputs.rate.f32();
+  args.k = inputs.k.f32();
+  args.v = inputs.v.f32();
+  args.value_mix = CheckOptional(mixes, inputs.value_mix, shape, "value_mix");
+  args.first_v = CheckOptional(mixes, inputs.first_v, shape, "first_v");
+  args.key_scale = inputs.key_scale.f32();
+  args.rate_scale = inputs.rate_scale.f32();
+  args.removal = removal.f32();
+  Split(tokens * args.head_count, 1, args.head_size * kActivateCost * (mixes ? 4 : 3),
+        [&](int64_t begin, int64_t end) { ops_.rwkv7_prepare(args, begin, end); });
+}
+
+void CpuBackend::Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) {
+  Rwkv7FinishArgs args;
+  const Shape shape = inputs.y.shape();
+  EDDY_CHECK(shape.rank() == 3) << shape.ToString();
+  const Shape heads = {shape[1], shape[2]};
+  CheckF32(inputs.y, shape, "y");
+  CheckF32(inputs.r, shape, "r");
+  CheckF32(inputs.k, shape, "k");
+  CheckF32(inputs.v, shape, "v");
+  CheckF32(inputs.gate, shape, "gate");
+  CheckF32(inputs.bonus, heads, "bonus");
+  CheckF32(inputs.norm_weight, heads, "norm_weight");
+  CheckF32(inputs.norm_bias, heads, "norm_bias");
+  CheckF32(out, shape, "out");
+  args.y = inputs.y.f32();
+  args.r = inputs.r.f32();
+  args.k = inputs.k.f32();
+  args.v = inputs.v.f32();
+  args.gate = inputs.gate.f32();
+  args.bonus = inputs.bonus.f32();
+  args.norm_weight = inputs.norm_weight.f32();
+  args.norm_bias = inputs.norm_bias.f32();
+  args.out = out.f32();
+  args.head_count = shape[1];
+  args.head_size = shape[2];
+  args.eps = eps;
+  Split(shape[0] * shape[1], 1, shape[2] * kNormCost * 2,
+        [&](int64_t begin, int64_t end) { ops_.rwkv7_finish(args, begin, end); });
 }
 
 void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,

@@ -21,6 +21,8 @@ void Activate(Activation f, const float* x, float* out, int64_t count) {
   switch (f) {
     case Activation::kRelu:
       return Map(x, out, count, [](F32x16 v) { return Max(Zero(), v); });
+    case Activation::kSquaredRelu:
+      return Map(x, out, count, [](F32x16 v) { return Max(Zero(), v) * Max(Zero(), v); });
     case Activation::kGelu:
       return Map(x, out, count, [](F32x16 v) { return Gelu(v); });
     case Activation::kSilu:

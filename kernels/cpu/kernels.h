@@ -12,10 +12,13 @@ namespace eddy::cpu::EDDY_TARGET {
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
             int64_t panel_end);
 int64_t MatMulPanelBlock(int64_t row_count);
-void LayerNorm(const LayerNormArgs& args, int64_t row_begin, int64_t row_end);
+void Normalise(const NormArgs& args, int64_t row_begin, int64_t row_end);
 void Activate(Activation f, const float* x, float* out, int64_t count);
 void EmbedRow(const void* table_row, DType dtype, float* out, int64_t size);
 void SinusoidRow(int64_t position, float* out, int64_t size);
+void TokenShift(const TokenShiftArgs& args, int64_t column_begin, int64_t column_end);
+void Rwkv7Prepare(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
+void Rwkv7Finish(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);
 void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
 bool BlockMax(const float* x, int64_t count, float* block_max);
 double ExpSum(const float* x, int64_t count, float max, float temperature, float* out);

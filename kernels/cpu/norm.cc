@@ -2,55 +2,70 @@
 #include <cstdint>
 
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/row_vectors.h"
 #include "kernels/cpu/simd.h"
+#include "kernels/cpu/vector_math.h"
 
 namespace eddy::cpu::EDDY_TARGET {
 namespace {
 
-// Calls fn(index, lanes) for each vector of [0, size), the last one with the lanes that are left.
-template <typename Fn>
-inline void ForEachVector(int64_t size, const Fn& fn) {
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) fn(i, kLanes);
-  if (i < size) fn(i, size - i);
+inline const float* At(const float* base, int64_t offset) {
+  return base == nullptr ? nullptr : base + offset;
 }
 
-void NormaliseRow(const LayerNormArgs& args, int64_t row) {
+inline F32x16 Gate(Activation f, F32x16 x) {
+  return f == Activation::kSilu ? x * Sigmoid(x) : Sigmoid(x);
+}
+
+void NormaliseRow(const NormArgs& args, int64_t row) {
   const int64_t size = args.size;
+  const NormKind kind = args.options.kind;
   const float* x = args.x + row * size;
   float* out = args.out + row * size;
   F32x16 sum = Zero();
-  if (args.residual != nullptr) {
-    const float* residual = args.residual + row * size;
-    ForEachVector(size, [&](int64_t i, int64_t lanes) {
-      const F32x16 value = LoadPartial(x + i, lanes) + LoadPartial(residual + i, lanes);
-      StorePartial(out + i, value, lanes);
+  if (args.residual != nullptr || args.sum != nullptr) {
+    const float* residual = At(args.residual, row * size);
+    float* kept = args.sum == nullptr ? out : args.sum + row * size;
+    ForEachVector(0, size, [&](int64_t i, auto lanes) {
+      F32x16 value = LoadPartial(x + i, lanes);
+      if (residual != nullptr) value = value + LoadPartial(residual + i, lanes);
+      StorePartial(kept + i, value, lanes);
       sum = sum + value;
     });
-    x = out;
-  } else {
-    ForEachVector(size, [&](int64_t i, int64_t lanes) { sum = sum + LoadPartial(x + i, lanes); });
+    x = kept;
+  } else if (kind == NormKind::kLayer) {
+    ForEachVector(0, size, [&](int64_t i, auto lanes) { sum = sum + LoadPartial(x + i, lanes); });
   }
   const auto count = static_cast<float>(size);
-  const F32x16 mean = Set(ReduceAdd(sum) / count);
+  const F32x16 mean = Set(kind == NormKind::kLayer ? ReduceAdd(sum) / count : 0.0f);
   F32x16 squares = Zero();
-  ForEachVector(size, [&](int64_t i, int64_t lanes) {
+  ForEachVector(0, size, [&](int64_t i, auto lanes) {
     const F32x16 centred = KeepFirst(LoadPartial(x + i, lanes) - mean, lanes);
     squares = Fma(centred, centred, squares);
   });
-  const float variance = ReduceAdd(squares) / count;
-  const F32x16 inverse = Set(1.0f / __builtin_sqrtf(variance + args.eps));
-  ForEachVector(size, [&](int64_t i, int64_t lanes) {
-    const F32x16 normal = (LoadPartial(x + i, lanes) - mean) * inverse;
-    const F32x16 y =
-        Fma(normal, LoadPartial(args.weight + i, lanes), LoadPartial(args.bias + i, lanes));
+  const float square = ReduceAdd(squares) / (kind == NormKind::kL2 ? 1.0f : count);
+  const F32x16 inverse = Set(1.0f / __builtin_sqrtf(square + args.options.eps));
+  const int64_t group = args.weight_count == 1 ? 0 : row % args.weight_count;
+  const float* weight = At(args.weight, group * size);
+  const float* bias = At(args.bias, group * size);
+  const float* gate = At(args.gate, row * size);
+  ForEachVector(0, size, [&](int64_t i, auto lanes) {
+    F32x16 y = (LoadPartial(x + i, lanes) - mean) * inverse;
+    if (weight != nullptr && bias != nullptr) {
+      y = Fma(y, LoadPartial(weight + i, lanes), LoadPartial(bias + i, lanes));
+    } else if (weight != nullptr) {
+      y = y * LoadPartial(weight + i, lanes);
+    } else if (bias != nullptr) {
+      y = y + LoadPartial(bias + i, lanes);
+    }
+    if (gate != nullptr) y = y * Gate(args.options.gate, LoadPartial(gate + i, lanes));
     StorePartial(out + i, y, lanes);
   });
 }
 
 }  // namespace
 
-void LayerNorm(const LayerNormArgs& args, int64_t row_begin, int64_t row_end) {
+void Normalise(const NormArgs& args, int64_t row_begin, int64_t row_end) {
   for (int64_t row = row_begin; row < row_end; ++row) NormaliseRow(args, row);
 }
 

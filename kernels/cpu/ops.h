@@ -31,13 +31,60 @@ struct MatMulArgs {
   DType dtype = DType::kF32;
 };
 
-struct LayerNormArgs {
-  const float* x = nullptr;         // [row, size]
-  const float* residual = nullptr;  // [row, size] or null
-  const float* weight = nullptr;    // [size]
-  const float* bias = nullptr;      // [size]
-  float* out = nullptr;             // [row, size]
+// Shapes as in the Backend's ops of these names.
+struct NormArgs {
+  NormOptions options;
+  const float* x = nullptr;
+  const float* residual = nullptr;  // or null, as weight, bias, gate and sum
+  const float* weight = nullptr;
+  const float* bias = nullptr;
+  const float* gate = nullptr;
+  float* sum = nullptr;
+  float* out = nullptr;
   int64_t size = 0;
+  int64_t weight_count = 1;  // G where each group has its own weight, else 1
+};
+
+struct TokenShiftArgs {
+  const float* x = nullptr;
+  const float* mix = nullptr;
+  float* out = nullptr;
+  const int32_t* token_begin = nullptr;
+  const int32_t* slot = nullptr;
+  std::byte* state = nullptr;  // of slot 0
+  int64_t state_slot_bytes = 0;
+  int64_t row_count = 0;
+  int64_t token_count = 0;
+  int64_t size = 0;
+  int64_t mix_count = 0;
+};
+
+struct Rwkv7PrepareArgs {
+  float* decay = nullptr;
+  float* rate = nullptr;
+  float* k = nullptr;
+  float* v = nullptr;
+  const float* value_mix = nullptr;  // or null, as first_v
+  const float* first_v = nullptr;
+  const float* key_scale = nullptr;
+  const float* rate_scale = nullptr;
+  float* removal = nullptr;
+  int64_t head_count = 0;
+  int64_t head_size = 0;
+};
+
+struct Rwkv7FinishArgs {
+  const float* y = nullptr;
+  const float* r = nullptr;
+  const float* k = nullptr;
+  const float* v = nullptr;
+  const float* gate = nullptr;
+  const float* bonus = nullptr;
+  const float* norm_weight = nullptr;
+  const float* norm_bias = nullptr;
+  float* out = nullptr;
+  int64_t head_count = 0;
+  int64_t head_size = 0;
   float eps = 0.0f;
 };
 
@@ -70,10 +117,14 @@ struct Ops {
                  int64_t panel_end);
   // Panels that are best multiplied together when there are that many rows.
   int64_t (*matmul_panel_block)(int64_t row_count);
-  void (*layer_norm)(const LayerNormArgs& args, int64_t row_begin, int64_t row_end);
+  void (*normalise)(const NormArgs& args, int64_t row_begin, int64_t row_end);
   void (*activate)(Activation f, const float* x, float* out, int64_t count);
   void (*embed_row)(const void* table_row, DType dtype, float* out, int64_t size);
   void (*sinusoid_row)(int64_t position, float* out, int64_t size);
+  void (*token_shift)(const TokenShiftArgs& args, int64_t column_begin, int64_t column_end);
+  // Items are (token, head), head fastest.
+  void (*rwkv7_prepare)(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
+  void (*rwkv7_finish)(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);
   // Items are (row, head), head fastest.
   void (*recurrence)(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
   // The largest of every kLogitsBlock logits; false when one is NaN or +inf.

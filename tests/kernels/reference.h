@@ -65,6 +65,8 @@ inline double Activate(Activation f, double x) {
   switch (f) {
     case Activation::kRelu:
       return x > 0 ? x : 0;
+    case Activation::kSquaredRelu:
+      return x > 0 ? x * x : 0;
     case Activation::kGelu:
       return x * 0.5 * std::erfc(-x / std::sqrt(2.0));
     case Activation::kSilu:

@@ -142,12 +142,17 @@ absl::StatusOr<Matrix> FakeBackend::PackMatrix(const Tensor&, DType) {
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::MatMulGroup(std::span<const Product>) { std::abort(); }
-void FakeBackend::LayerNorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float,
-                            const Tensor&) {
+void FakeBackend::Normalise(const NormOptions&, const NormInputs&, const Tensor&, const Tensor&) {
   std::abort();
 }
 void FakeBackend::Activate(Activation, const Tensor&, const Tensor&) { std::abort(); }
 void FakeBackend::GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) { std::abort(); }
+void FakeBackend::TokenShift(const Rows&, const Tensor&, const Tensor&, const StateRef&,
+                             const Tensor&) {
+  std::abort();
+}
+void FakeBackend::Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) { std::abort(); }
+void FakeBackend::Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) { std::abort(); }
 void FakeBackend::Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&,
                              const StateRef&, const StateRef&, const Tensor&) {
   std::abort();

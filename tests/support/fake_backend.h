@@ -56,10 +56,13 @@ class FakeBackend : public Backend {
   void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
   void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
   void MatMulGroup(std::span<const Product>) override;
-  void LayerNorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float,
-                 const Tensor&) override;
+  void Normalise(const NormOptions&, const NormInputs&, const Tensor&, const Tensor&) override;
   void Activate(Activation, const Tensor&, const Tensor&) override;
   void GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) override;
+  void TokenShift(const Rows&, const Tensor&, const Tensor&, const StateRef&,
+                  const Tensor&) override;
+  void Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) override;
+  void Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) override;
   void Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&, const StateRef&,
                   const StateRef&, const Tensor&) override;
 
