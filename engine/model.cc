@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/config.h"
 #include "engine/safetensors.h"
+#include "engine/synthetic.h"
 #include "engine/weights.h"
 #include "kernels/status_macros.h"
 
@@ -37,6 +38,26 @@ std::string FolderName(const std::string& folder) {
   return error ? folder : path.filename().string();
 }
 
+absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const TensorSource& source,
+                                                Backend& backend, const LoadOptions& options,
+                                                std::string name) {
+  EDDY_ASSIGN_OR_RETURN(const size_t family, config.Choice("model_type", kFamilies));
+  ModelInfo info;
+  info.name = options.name.empty() ? std::move(name) : options.name;
+  info.family = std::string(kFamilies[family]);
+  info.weight_dtype = options.weight_dtype;
+  Weights weights(source, backend, options.weight_dtype);
+  return kMakeModel[family](config, weights, backend, std::move(info));
+}
+
+absl::StatusOr<std::unique_ptr<Model>> LoadSyntheticModel(const std::string& model,
+                                                          Backend& backend,
+                                                          const LoadOptions& options) {
+  EDDY_ASSIGN_OR_RETURN(const Config config, SyntheticConfig(model));
+  EDDY_ASSIGN_OR_RETURN(const int64_t vocabulary_size, config.Int("vocab_size", 1, 1 << 23));
+  return MakeFrom(config, SyntheticTensors(model, vocabulary_size), backend, options, model);
+}
+
 }  // namespace
 
 int64_t StateLayout::Add(std::string name, DType dtype, Shape shape) {
@@ -54,6 +75,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Back
     return absl::InvalidArgumentError(absl::StrCat(
         "the weight type is ", DTypeName(options.weight_dtype), ", expected bf16 or f32"));
   }
+  if (IsSyntheticModel(folder)) return LoadSyntheticModel(folder, backend, options);
   std::error_code error;
   if (!std::filesystem::exists(folder, error)) {
     return absl::NotFoundError(absl::StrCat("the model folder ", folder, " does not exist"));
@@ -63,14 +85,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Back
         folder, " is not a folder, expected one with config.json and model.safetensors"));
   }
   EDDY_ASSIGN_OR_RETURN(const Config config, Config::Read(folder + "/config.json"));
-  EDDY_ASSIGN_OR_RETURN(const size_t family, config.Choice("model_type", kFamilies));
+  // A family that does not exist is told before a file of gigabytes is looked for.
+  EDDY_RETURN_IF_ERROR(config.Choice("model_type", kFamilies).status());
   EDDY_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::Open(folder + "/model.safetensors"));
-  ModelInfo info;
-  info.name = options.name.empty() ? FolderName(folder) : options.name;
-  info.family = std::string(kFamilies[family]);
-  info.weight_dtype = options.weight_dtype;
-  Weights weights(file, backend, options.weight_dtype);
-  return kMakeModel[family](config, weights, backend, std::move(info));
+  return MakeFrom(config, file, backend, options, FolderName(folder));
 }
 
 }  // namespace eddy

@@ -66,7 +66,7 @@ struct LoadOptions {
 
 // Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors
 // name the file, the key or tensor, what was found and what was expected. The backend must outlive
-// the model.
+// the model. "synthetic:NAME" in place of a folder makes one (engine/synthetic.h).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options);
 

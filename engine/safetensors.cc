@@ -156,18 +156,6 @@ absl::Status CheckTiling(const std::map<std::string, StoredTensor, std::less<>>&
 
 }  // namespace
 
-const char* StoredTypeName(StoredType type) {
-  switch (type) {
-    case StoredType::kF32:
-      return "F32";
-    case StoredType::kF16:
-      return "F16";
-    case StoredType::kBF16:
-      return "BF16";
-  }
-  return "?";
-}
-
 absl::StatusOr<Safetensors> Safetensors::Open(const std::string& path) {
   EDDY_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::Open(path));
   EDDY_ASSIGN_OR_RETURN(Safetensors file, Parse(mapping.bytes(), path));
@@ -216,11 +204,6 @@ absl::StatusOr<Safetensors> Safetensors::Parse(std::span<const std::byte> bytes,
   }
   EDDY_RETURN_IF_ERROR(CheckTiling(result.tensors_, data, file));
   return result;
-}
-
-const StoredTensor* Safetensors::Find(std::string_view name) const {
-  const auto found = tensors_.find(name);
-  return found == tensors_.end() ? nullptr : &found->second;
 }
 
 }  // namespace eddy

@@ -16,22 +16,11 @@
 
 #include "absl/status/statusor.h"
 #include "engine/mapped_file.h"
-#include "kernels/tensor.h"
+#include "engine/tensor_source.h"
 
 namespace eddy {
 
-enum class StoredType : uint8_t { kF32, kF16, kBF16 };
-
-constexpr int64_t StoredTypeBytes(StoredType type) { return type == StoredType::kF32 ? 4 : 2; }
-const char* StoredTypeName(StoredType type);  // as the format spells it: "F32"
-
-struct StoredTensor {
-  StoredType type = StoredType::kF32;
-  Shape shape;                      // a dimension may be 0
-  std::span<const std::byte> data;  // of any alignment; lives as long as the Safetensors
-};
-
-class Safetensors {
+class Safetensors : public TensorSource {
  public:
   static constexpr int64_t kHeaderBytesMax = int64_t{16} << 20;
   static constexpr int64_t kElementCountMax = int64_t{1} << 48;  // of one tensor
@@ -44,10 +33,11 @@ class Safetensors {
   static absl::StatusOr<Safetensors> Parse(std::span<const std::byte> bytes,
                                            const std::string& file);
 
-  const std::string& file() const { return file_; }
-  // Ordered by name; at least one.
-  const std::map<std::string, StoredTensor, std::less<>>& tensors() const { return tensors_; }
-  const StoredTensor* Find(std::string_view name) const;
+  const std::string& file() const override { return file_; }
+  // At least one.
+  const std::map<std::string, StoredTensor, std::less<>>& tensors() const override {
+    return tensors_;
+  }
 
  private:
   std::string file_;

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/config.h"
+#include "engine/synthetic.h"
 #include "kernels/status_macros.h"
 
 namespace eddy {
@@ -81,6 +82,9 @@ absl::StatusOr<std::string> Tokenizer::Decode(std::span<const int32_t> tokens) c
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& folder) {
   constexpr std::string_view kClasses[] = {"ByteTokenizer"};
+  if (IsSyntheticModel(folder)) {
+    return absl::NotFoundError(absl::StrCat(folder, " has no tokenizer"));
+  }
   EDDY_ASSIGN_OR_RETURN(const Config config, Config::Read(folder + "/tokenizer_config.json"));
   EDDY_RETURN_IF_ERROR(config.Choice("tokenizer_class", kClasses).status());
   return std::make_unique<ByteTokenizer>();

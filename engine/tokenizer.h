@@ -28,7 +28,7 @@ class Tokenizer {
 };
 
 // Reads tokenizer_config.json of a model folder. tokenizer_class "ByteTokenizer": token id = byte.
-// NOT_FOUND when the folder has no tokenizer.
+// NOT_FOUND when the folder has no tokenizer; a synthetic model has none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& folder);
 
 // Turns a stream of bytes into whole UTF-8: an unfinished character waits for its rest, an invalid

@@ -60,9 +60,10 @@ std::optional<Shape> Weights::StoredShape(const std::string& name) const {
   return tensor->shape;
 }
 
-const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape) {
+const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape,
+                                 const ValueRange& range, MadeTensor* made) {
   EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
-  const StoredTensor* tensor = file_.Find(name);
+  const StoredTensor* tensor = file_.Provide(name, shape, range, made);
   if (tensor == nullptr) {
     problems_.push_back(absl::StrCat(name, " is missing, expected ", shape.ToString()));
     return nullptr;
@@ -125,14 +126,16 @@ Tensor Weights::Upload(const std::string& name, const StoredTensor& tensor, DTyp
 }
 
 Tensor Weights::ReadVector(const std::string& name, const Shape& shape, const ValueRange& range) {
-  const StoredTensor* tensor = Ask(name, shape);
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, shape, range, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range) || failed())
     return {};
   return Upload(name, *tensor, DType::kF32);
 }
 
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
-  const StoredTensor* tensor = Ask(name, shape);
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
   return Upload(name, *tensor, dtype_);
 }
@@ -150,7 +153,8 @@ Matrix Weights::Pack(const std::string& name, const Tensor& host) {
 }
 
 Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
-  const StoredTensor* tensor = Ask(name, shape);
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
   // Converted in place where the file is unaligned or f16; else packed straight from it.
   const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
@@ -169,7 +173,8 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
 }
 
 Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape) {
-  const StoredTensor* tensor = Ask(name, shape);
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
   std::vector<float> floats;  // this matrix only, and only until it is packed
   floats.reserve(static_cast<size_t>(shape.element_count()));

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Weights: takes a model's tensors from a file onto a backend, by name and expected shape, once, at
-// load.
+// Weights: takes a model's tensors from their source onto a backend, by name and expected shape,
+// once, at load. One tensor at a time is held beside what the backend holds.
 //
 // The Read functions do not fail one by one: each mismatch is noted, an empty value comes back, and
 // Finish tells all of them in one error, with the tensors that nobody asked for. Not thread-safe.
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,7 +14,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "engine/safetensors.h"
+#include "engine/tensor_source.h"
 #include "kernels/backend.h"
 
 namespace eddy {
@@ -28,19 +27,13 @@ struct LoadedWeights {
   int64_t weight_bytes = 0;  // on the backend
 };
 
-// Values must be above one bound and at most the other.
-struct ValueRange {
-  float above = -std::numeric_limits<float>::infinity();
-  float max = std::numeric_limits<float>::max();
-};
-
 class Weights {
  public:
   // Matrices and tables become `dtype`, kF32 or kBF16. `file` and `backend` must outlive this.
-  Weights(const Safetensors& file, Backend& backend, DType dtype)
+  Weights(const TensorSource& file, Backend& backend, DType dtype)
       : file_(file), backend_(backend), dtype_(dtype) {}
 
-  const Safetensors& file() const { return file_; }
+  const TensorSource& file() const { return file_; }
   // The shape of a tensor that may be read; nullopt when there is none of that name.
   std::optional<Shape> StoredShape(const std::string& name) const;
   DType dtype() const { return dtype_; }
@@ -62,8 +55,10 @@ class Weights {
   absl::StatusOr<LoadedWeights> Finish();
 
  private:
-  // The tensor if it is there in that shape; else nullptr, with the mismatch noted.
-  const StoredTensor* Ask(const std::string& name, const Shape& shape);
+  // The tensor if it is there in that shape; else nullptr, with the mismatch noted. It may lie in
+  // *made.
+  const StoredTensor* Ask(const std::string& name, const Shape& shape, const ValueRange& range,
+                          MadeTensor* made);
   // Notes the first number that is not finite as `dtype` or out of range.
   bool NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
                        const ValueRange& range);
@@ -71,7 +66,7 @@ class Weights {
   Matrix Pack(const std::string& name, const Tensor& host);
   bool failed() const { return !problems_.empty() || !backend_error_.ok(); }
 
-  const Safetensors& file_;
+  const TensorSource& file_;
   Backend& backend_;
   const DType dtype_;
   LoadedWeights loaded_;

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/safetensors.h"
 #include "tests/support/model_files.h"
 
 namespace eddy {
