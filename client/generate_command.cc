@@ -24,8 +24,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy generate --session anna --prompt $'\nROMEO:'            only the new text is read
   eddy generate --token-ids 20,43,50 --json | jq .token_ids
 
-The completion alone goes to the standard output, all else to the standard error. Ctrl-C cancels the
-call. Exit code: 0 done, 1 the server refused or failed it, 2 wrong flags, 130 Ctrl-C.)";
+The completion alone goes to the standard output, all else to the standard error; of a model without
+tokenizer it is token ids: 12 7 3. Ctrl-C cancels the call. Exit code: 0 done, 1 the server refused or failed it, 2 wrong flags, 130 Ctrl-C.)";
 
 struct GenerateFlags {
   PromptFlags prompt;
@@ -48,11 +48,59 @@ v1::GenerateRequest MakeRequest(const GenerateFlags& flags) {
   return request;
 }
 
-// The text's last piece may leave a terminal's cursor in mid-line; a file must not get a byte more.
-void EndLine(Console& console, bool at_line_start) {
-  if (console.out_is_terminal && !at_line_start) {
-    console.out << std::endl;
+// The completion on the standard output.
+class Completion {
+ public:
+  enum class Form { kText, kTokenIds, kJson };
+  Completion(Form form, Console& console) : form_(form), console_(console) {}
+
+  void Print(const v1::GenerateResponse& message) {
+    switch (form_) {
+      case Form::kJson:
+        console_.out << JsonLine(message) << '\n';
+        break;
+      case Form::kTokenIds:
+        for (const uint32_t id : message.token_ids()) {
+          console_.out << (at_line_start_ ? "" : " ") << id;
+          at_line_start_ = false;
+        }
+        break;
+      case Form::kText:
+        if (!message.text().empty()) {
+          console_.out << message.text();
+          at_line_start_ = message.text().back() == '\n';
+        }
+    }
+    console_.out.flush();
   }
+
+  // The text's last piece may leave a terminal's cursor in mid-line; a file must not get a byte
+  // more.
+  void End() {
+    if (!at_line_start_ && (form_ == Form::kTokenIds || console_.out_is_terminal)) {
+      console_.out << std::endl;
+    }
+  }
+
+ private:
+  const Form form_;
+  Console& console_;
+  bool at_line_start_ = true;
+};
+
+// Text, if the model has any; only who prompts by token ids may be talking to one that has not.
+grpc::Status ChooseForm(const GenerateFlags& flags, const v1::GenerateRequest& request,
+                        Client& client, Completion::Form* form) {
+  *form = flags.json ? Completion::Form::kJson : Completion::Form::kText;
+  if (flags.json || request.prompt().has_text()) {
+    return grpc::Status::OK;
+  }
+  v1::Model model;
+  const grpc::Status status = client.GetModel(flags.session.model, &model);
+  if (status.ok() && !model.has_tokenizer()) {
+    *form = Completion::Form::kTokenIds;
+  }
+  return status;
 }
 
 int RunGenerate(const GenerateFlags& flags, CommandContext& context) {
@@ -68,6 +116,10 @@ int RunGenerate(const GenerateFlags& flags, CommandContext& context) {
   }
 
   Client client(MakeClientOptions(context));
+  Completion::Form form;
+  if (const grpc::Status status = ChooseForm(flags, request, client, &form); !status.ok()) {
+    return ReportFailure(console, status, context.server);
+  }
   grpc::ClientContext call;
   if (flags.deadline_ms > 0) {
     call.set_deadline(std::chrono::system_clock::now() +
@@ -75,20 +127,15 @@ int RunGenerate(const GenerateFlags& flags, CommandContext& context) {
   }
   Interrupt::Scope interrupt(console.interrupt, [&call] { call.TryCancel(); });
   TurnClock clock(TurnClock::Clock::now());
-  bool at_line_start = true;
+  Completion completion(form, console);
   v1::GenerateResponse last;
   const auto on_message = [&](const v1::GenerateResponse& message) {
     clock.OnMessage(message, TurnClock::Clock::now());
-    if (flags.json) {
-      console.out << JsonLine(message) << '\n';
-    } else if (!message.text().empty()) {
-      console.out << message.text();
-      at_line_start = message.text().back() == '\n';
-    }
-    return static_cast<bool>(console.out.flush());
+    completion.Print(message);
+    return static_cast<bool>(console.out);
   };
   const grpc::Status status = client.Generate(call, request, on_message, &last);
-  EndLine(console, at_line_start);
+  completion.End();
   if (!console.out) {
     console.err << "eddy: cannot write to the standard output" << std::endl;
     return kExitFailed;

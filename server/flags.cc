@@ -51,7 +51,8 @@ void AddMain(CLI::App* app, Flags* flags, Milliseconds* ms) {
   const char* group = "What and where";
   app->add_option(
          "--model", flags->model_folder,
-         "Folder with config.json, model.safetensors and, for text, tokenizer_config.json.")
+         "Folder with config.json, model.safetensors and, for text, tokenizer_config.json; or "
+         "synthetic:NAME, made-up weights to measure speed (a wrong NAME lists them).")
       ->required()
       ->group(group);
   app->add_option("--model-name", flags->load.name,

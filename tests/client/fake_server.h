@@ -265,6 +265,8 @@ class FakeSessions final : public v1::Sessions::Service {
 // One model, "fake", whose tokens are bytes.
 class FakeModels final : public v1::Models::Service {
  public:
+  std::atomic<bool> has_tokenizer{true};
+
   static v1::Model FakeModel() {
     v1::Model model;
     model.set_name("fake");
@@ -290,6 +292,7 @@ class FakeModels final : public v1::Models::Service {
   grpc::Status Get(grpc::ServerContext*, const v1::GetModelRequest* request,
                    v1::Model* model) override {
     *model = FakeModel();
+    model->set_has_tokenizer(has_tokenizer);
     return CheckName(request->name());
   }
 
@@ -339,6 +342,7 @@ class FakeServer {
   FakeLog& log() { return log_; }
   // How every turn from now on is answered. Before the first call.
   void set_answer(FakeAnswer answer) { generation_.set_answer(std::move(answer)); }
+  void set_has_tokenizer(bool has_tokenizer) { models_.has_tokenizer = has_tokenizer; }
   void set_reply(const FakeReply& reply) {
     set_answer([reply](const v1::GenerateRequest&) { return reply; });
   }

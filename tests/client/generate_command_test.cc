@@ -55,6 +55,21 @@ TEST_F(GenerateCommandTest, UngivenFlagsLeaveTheServersDefaults) {
   EXPECT_EQ(server_.log().OnlyTurn().DebugString(), expected.DebugString());
 }
 
+TEST_F(GenerateCommandTest, AModelWithoutTokenizerAnswersInTokenIds) {
+  FakeReply reply = TextReply({"", ""});
+  reply.messages[0].mutable_token_ids()->Clear();
+  for (const uint32_t id : {7u, 8u}) reply.messages[0].add_token_ids(id);
+  reply.messages[1].mutable_token_ids()->Clear();
+  reply.messages[1].add_token_ids(9);
+  server_.set_reply(reply);
+  server_.set_has_tokenizer(false);
+  EXPECT_EQ(Run({"generate", "--token-ids", "1,2"}).out, "7 8 9\n");
+  EXPECT_THAT(Run({"generate", "--token-ids", "1,2", "--json"}).out, StartsWith("{"));
+  // Where there is text, ids are not shown.
+  server_.set_has_tokenizer(true);
+  EXPECT_EQ(Run({"generate", "--token-ids", "1,2"}).out, "");
+}
+
 TEST_F(GenerateCommandTest, PromptFromTheStandardInput) {
   Run({"generate", "--prompt-file", "-"}, CommandInput{"from a pipe\n"});
   EXPECT_EQ(server_.log().OnlyTurn().prompt().text(), "from a pipe\n");
