@@ -25,7 +25,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy generate --token-ids 20,43,50 --json | jq .token_ids
 
 The completion alone goes to the standard output, all else to the standard error; of a model without
-tokenizer it is token ids: 12 7 3. Ctrl-C cancels the call. Exit code: 0 done, 1 the server refused or failed it, 2 wrong flags, 130 Ctrl-C.)";
+tokenizer it is token ids: 12 7 3. Ctrl-C cancels the call. Exit code: 0 done, 1 the server refused
+or failed it, 2 wrong flags, 130 Ctrl-C.)";
 
 struct GenerateFlags {
   PromptFlags prompt;
