@@ -85,6 +85,15 @@ class Tensor {
     }
     return Tensor(data_, dtype_, shape);
   }
+  // Entry `index` of the outermost axis.
+  Tensor At(int64_t index) const {
+    EDDY_CHECK(shape_.rank() >= 2 && index >= 0 && index < shape_[0]) << index;
+    const Shape shape = shape_.rank() == 2   ? Shape{shape_[1]}
+                        : shape_.rank() == 3 ? Shape{shape_[1], shape_[2]}
+                                             : Shape{shape_[1], shape_[2], shape_[3]};
+    auto* data = static_cast<std::byte*>(data_);
+    return Tensor(data + index * shape.element_count() * DTypeBytes(dtype_), dtype_, shape);
+  }
   // The same numbers under another shape with as many elements.
   Tensor As(Shape shape) const {
     EDDY_CHECK_EQ(shape.element_count(), element_count());

@@ -31,6 +31,33 @@ int64_t PhysicalBytes() {
   return static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
 }
 
+const char* NumericPathName(NumericPath path) {
+  switch (path) {
+    case NumericPath::kFma:
+      return "fma";
+    case NumericPath::kBF16Dot:
+      return "bf16dot";
+    case NumericPath::kInt8Dot:
+      return "int8dot";
+  }
+  return "?";
+}
+
+// "auto" is the fastest that costs no accuracy beyond that of bf16 weights.
+absl::StatusOr<NumericPath> PickNumericPath(const std::string& name, CpuTarget target) {
+  const bool has_dot = target == CpuTarget::kV4Dot;
+  if (name == "auto") return has_dot ? NumericPath::kBF16Dot : NumericPath::kFma;
+  for (const NumericPath path : {NumericPath::kFma, NumericPath::kBF16Dot, NumericPath::kInt8Dot}) {
+    if (name != NumericPathName(path)) continue;
+    if (path == NumericPath::kFma || has_dot) return path;
+    return absl::FailedPreconditionError("numeric_path is \"" + name +
+                                         "\", which needs cpu_target v4dot, but this is " +
+                                         CpuTargetName(target) + "; use \"auto\" or \"fma\"");
+  }
+  return absl::InvalidArgumentError("numeric_path is \"" + name +
+                                    "\"; it must be one of auto, fma, bf16dot, int8dot");
+}
+
 void CheckSampleRow(const SampleRow& row, int64_t vocabulary) {
   EDDY_CHECK(row.temperature >= 0.0f && std::isfinite(row.temperature)) << row.temperature;
   EDDY_CHECK(row.top_k >= 0) << row.top_k;
@@ -66,11 +93,15 @@ const float* CheckOptional(bool wanted, const Tensor& tensor, const Shape& shape
   return tensor.f32();
 }
 
-CpuBackend::CpuBackend(CpuTarget target, int thread_count)
-    : ops_(OpsOf(target)), pool_(thread_count), scratch_(static_cast<size_t>(thread_count)) {
+CpuBackend::CpuBackend(CpuTarget target, NumericPath path, int thread_count)
+    : ops_(OpsOf(target)),
+      path_(path),
+      pool_(thread_count),
+      matmul_plan_(ops_, path, thread_count),
+      scratch_(static_cast<size_t>(thread_count)) {
   info_.name = "cpu";
   info_.target = CpuTargetName(target);
-  info_.numeric_path = "fma";
+  info_.numeric_path = NumericPathName(path);
   info_.thread_count = thread_count;
 }
 
@@ -129,19 +160,16 @@ void CpuBackend::Sample(const Tensor& logits, std::span<const SampleRow> rows,
 }
 
 absl::StatusOr<std::unique_ptr<Backend>> MakeCpuBackend(const BackendOptions& options) {
-  if (options.numeric_path != "auto" && options.numeric_path != "fma") {
-    return absl::InvalidArgumentError("numeric_path is \"" + options.numeric_path +
-                                      "\"; it must be one of auto, fma");
-  }
   if (options.thread_count < 0 || options.thread_count > kThreadsMax) {
     return absl::InvalidArgumentError("thread_count is " + std::to_string(options.thread_count) +
                                       "; it must be from 0 to " + std::to_string(kThreadsMax) +
                                       " (0: one per core)");
   }
   EDDY_ASSIGN_OR_RETURN(const CpuTarget target, PickCpuTarget(options.cpu_target));
+  EDDY_ASSIGN_OR_RETURN(const NumericPath path, PickNumericPath(options.numeric_path, target));
   const int thread_count =
       options.thread_count == 0 ? std::min(UsableCores(), kThreadsMax) : options.thread_count;
-  return std::make_unique<CpuBackend>(target, thread_count);
+  return std::make_unique<CpuBackend>(target, path, thread_count);
 }
 
 }  // namespace eddy::cpu

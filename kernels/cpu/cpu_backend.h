@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_target.h"
+#include "kernels/cpu/matmul_plan.h"
 #include "kernels/cpu/ops.h"
 #include "kernels/cpu/sample.h"
 #include "kernels/cpu/thread_pool.h"
@@ -33,7 +34,7 @@ const float* CheckOptional(bool wanted, const Tensor& tensor, const Shape& shape
 
 class CpuBackend final : public Backend {
  public:
-  CpuBackend(CpuTarget target, int thread_count);
+  CpuBackend(CpuTarget target, NumericPath path, int thread_count);
 
   const BackendInfo& info() const override { return info_; }
 
@@ -75,7 +76,6 @@ class CpuBackend final : public Backend {
               std::span<SampleResult> results) override;
 
  private:
-  void MatMulOne(const Product& product);
   // Calls fn(begin, end) over [0, count) in pieces that are multiples of `grain`; `cost` is that of
   // one item.
   template <typename Fn>
@@ -93,7 +93,9 @@ class CpuBackend final : public Backend {
 
   BackendInfo info_;
   const Ops& ops_;
+  const NumericPath path_;
   ThreadPool pool_;
+  MatMulPlan matmul_plan_;
   std::vector<SampleScratch> scratch_;  // [thread]
   Rows rows_;
 };

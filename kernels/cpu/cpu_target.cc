@@ -52,6 +52,12 @@ bool HasV4() {
   return HasV3() && HasAll(SavedStates(), 0xe6) && HasAll(Cpuid(7, 0).ebx, kLeaf7);
 }
 
+bool HasV4Dot() {
+  constexpr uint32_t kVnni = 1u << 11;  // leaf 7
+  constexpr uint32_t kBf16 = 1u << 5;   // leaf 7, subleaf 1
+  return HasV4() && HasAll(Cpuid(7, 0).ecx, kVnni) && HasAll(Cpuid(7, 1).eax, kBf16);
+}
+
 }  // namespace
 
 const char* CpuTargetName(CpuTarget target) {
@@ -62,12 +68,16 @@ const char* CpuTargetName(CpuTarget target) {
       return "v3";
     case CpuTarget::kV4:
       return "v4";
+    case CpuTarget::kV4Dot:
+      return "v4dot";
   }
   return "?";
 }
 
 const Ops& OpsOf(CpuTarget target) {
   switch (target) {
+    case CpuTarget::kV4Dot:
+      return v4dot::kOps;
     case CpuTarget::kV4:
       return v4::kOps;
     case CpuTarget::kV3:
@@ -85,12 +95,15 @@ bool MachineHas(CpuTarget target) {
       return HasV3();
     case CpuTarget::kV4:
       return HasV4();
+    case CpuTarget::kV4Dot:
+      return HasV4Dot();
   }
   return false;
 }
 
 absl::StatusOr<CpuTarget> PickCpuTarget(std::string_view name) {
-  for (const CpuTarget target : {CpuTarget::kV4, CpuTarget::kV3, CpuTarget::kV2}) {
+  for (const CpuTarget target :
+       {CpuTarget::kV4Dot, CpuTarget::kV4, CpuTarget::kV3, CpuTarget::kV2}) {
     const bool named = name == CpuTargetName(target);
     if ((named || name == "auto") && MachineHas(target)) return target;
     if (named) {
@@ -105,7 +118,7 @@ absl::StatusOr<CpuTarget> PickCpuTarget(std::string_view name) {
         "this processor is older than x86-64-v2 (SSE4.2), the least the cpu backend needs");
   }
   return absl::InvalidArgumentError("cpu_target is \"" + std::string(name) +
-                                    "\"; it must be one of auto, v2, v3, v4");
+                                    "\"; it must be one of auto, v2, v3, v4, v4dot");
 }
 
 }  // namespace eddy::cpu

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CpuTarget: the instruction sets the kernels are compiled for, the x86-64 levels of the psABI.
+// CpuTarget: the instruction sets the kernels are compiled for: the x86-64 levels of the psABI, and
+// v4 with the dot products of bf16 and of 8 and 16-bit integers (AVX512_BF16, AVX512_VNNI).
 #pragma once
 
 #include <string_view>
@@ -9,7 +10,7 @@
 
 namespace eddy::cpu {
 
-enum class CpuTarget { kV2 = 2, kV3 = 3, kV4 = 4 };
+enum class CpuTarget { kV2, kV3, kV4, kV4Dot };
 
 const char* CpuTargetName(CpuTarget target);
 const Ops& OpsOf(CpuTarget target);

@@ -11,6 +11,7 @@ namespace eddy::cpu::EDDY_TARGET {
 
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
             int64_t panel_end);
+void MatMulInput(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end);
 int64_t MatMulPanelBlock(int64_t row_count);
 void Normalise(const NormArgs& args, int64_t row_begin, int64_t row_end);
 void Activate(Activation f, const float* x, float* out, int64_t count);

@@ -2,95 +2,102 @@
 #include <cstdint>
 
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/matmul_formats.h"
 #include "kernels/cpu/simd.h"
 
 namespace eddy::cpu::EDDY_TARGET {
 namespace {
 
-// A tile is R rows times P panels, its sums in registers over all of K: one chain per output in the
-// order of k, whatever R and P are. These bound R * P by the registers of the target.
-#if EDDY_TARGET_LEVEL == 4
+// A tile is R rows times P panels, its sums in registers over all inputs: one chain per output in
+// the order of the inputs, whatever R and P are. R is one of 1, 2, 4 and kTileRowsMax; the sums of
+// a tile must fit the registers of the target.
+#if EDDY_TARGET_LEVEL >= 4
 constexpr int kTileRowsMax = 8;
-constexpr int kTileSumsMax = 24;
-constexpr int kTilePanelsMax = 8;
+constexpr int TilePanels(int rows) { return rows <= 2 ? 8 : rows == 4 ? 4 : 3; }
 #else
 constexpr int kTileRowsMax = 6;
-constexpr int kTileSumsMax = 6;
-constexpr int kTilePanelsMax = 4;
+constexpr int TilePanels(int rows) { return rows == 1 ? 4 : rows == 2 ? 3 : 1; }
 #endif
-// Rows whose x stays in the L2 cache while the panels pass by.
-constexpr int64_t kRowGroup = 96;
+constexpr int64_t kUnitBytes = 64;
 
-// The largest power of two of panels that R rows leave room for.
-constexpr int TilePanels(int rows) {
-  int panels = 1;
-  while (panels * 2 <= kTilePanelsMax && panels * 2 * rows <= kTileSumsMax) panels *= 2;
-  return panels;
-}
+// Lines of the next panels to fetch while this tile is worked on: `count` for each of its units.
+struct Ahead {
+  const std::byte* lines = nullptr;
+  int64_t count = 0;
+};
 
-template <int R, int P>
-inline void AddStep(const float* x, int64_t x_stride, const F32x16 (&w)[P], F32x16 (&sum)[R][P]) {
+template <class F, int R, int P, int kWord = 0, typename Sum>
+inline void AddUnit(const typename F::Unit (&unit)[P], const uint32_t* const (&x)[R], int64_t word,
+                    Sum (&sum)[R][P]) {
+  decltype(F::template Word<kWord>(unit[0])) weight[P];
+  EDDY_UNROLL
+  for (int p = 0; p < P; ++p) weight[p] = F::template Word<kWord>(unit[p]);
   EDDY_UNROLL
   for (int r = 0; r < R; ++r) {
-    const F32x16 value = Set(x[r * x_stride]);
+    const auto value = F::Broadcast(x[r][word + kWord]);
     EDDY_UNROLL
-    for (int p = 0; p < P; ++p) sum[r][p] = Fma(value, w[p], sum[r][p]);
+    for (int p = 0; p < P; ++p) sum[r][p] = F::Add(sum[r][p], weight[p], value);
+  }
+  if constexpr (kWord + 1 < F::kWords) AddUnit<F, R, P, kWord + 1>(unit, x, word, sum);
+}
+
+// Adds units [begin, end) of P panels to the sums.
+template <class F, int R, int P, typename Sum>
+inline void AddUnits(const MatMulArgs& args, const std::byte* units, const uint32_t* const (&x)[R],
+                     const Ahead& ahead, int64_t begin, int64_t end, Sum (&sum)[R][P]) {
+  for (int64_t u = begin; u < end; ++u) {
+    typename F::Unit unit[P];
+    EDDY_UNROLL
+    for (int p = 0; p < P; ++p) unit[p] = F::Read(units + p * args.panel_bytes + u * kUnitBytes);
+    for (int64_t i = 0; i < ahead.count; ++i) {
+      __builtin_prefetch(ahead.lines + (u * ahead.count + i) * kUnitBytes, 0, 2);
+    }
+    AddUnit<F, R, P>(unit, x, u * F::kWords, sum);
   }
 }
 
-template <int R, int P>
-inline void SumF32(const MatMulArgs& args, const float* x, int64_t panel, F32x16 (&sum)[R][P]) {
-  const int64_t panel_stride = args.in_size * kLanes;
-  const float* weight = static_cast<const float*>(args.weight) + panel * panel_stride;
-  for (int64_t k = 0; k < args.in_size; ++k) {
-    F32x16 w[P];
+// Integer sums of units [begin, end), which are block `index`, scaled into float sums. A function
+// of its own: with another loop around it, gcc 12 stores the sums at every step.
+template <class F, int R, int P>
+__attribute__((noinline)) void AddBlock(const MatMulArgs& args, const std::byte* panels,
+                                        const uint32_t* const (&x)[R], int64_t row,
+                                        const Ahead& ahead, int64_t index, F32x16 (&sum)[R][P]) {
+  const int64_t begin = index * F::kBlockUnits;
+  const int64_t left = args.unit_count - begin;
+  const int64_t end = begin + (left < F::kBlockUnits ? left : F::kBlockUnits);
+  I32x16 block[R][P];
+  EDDY_UNROLL
+  for (int r = 0; r < R; ++r) {
+    const int32_t start = args.row_sum == nullptr ? 0 : -128 * args.row_sum[row + r];
     EDDY_UNROLL
-    for (int p = 0; p < P; ++p) w[p] = Load(weight + p * panel_stride + k * kLanes);
-    AddStep<R, P>(x + k, args.in_size, w, sum);
+    for (int p = 0; p < P; ++p) block[r][p] = SetI32(start);
   }
-}
-
-template <int R, int P>
-inline void SumBf16(const MatMulArgs& args, const float* x, int64_t panel, F32x16 (&sum)[R][P]) {
-  const int64_t panel_stride = (args.in_size + 1) / 2 * kLanes;  // words
-  const uint32_t* weight = static_cast<const uint32_t*>(args.weight) + panel * panel_stride;
-  const int64_t pair_count = args.in_size / 2;
-  for (int64_t pair = 0; pair < pair_count; ++pair) {
-    F32x16 w[P];
-    Bf16Pairs words[P];
+  AddUnits<F, R, P>(args, panels + args.header_bytes, x, ahead, begin, end, block);
+  EDDY_UNROLL
+  for (int r = 0; r < R; ++r) {
     EDDY_UNROLL
     for (int p = 0; p < P; ++p) {
-      words[p] = LoadPairs(weight + p * panel_stride + pair * kLanes);
-      w[p] = Low(words[p]);
+      sum[r][p] = F::AddBlock(sum[r][p], block[r][p], panels + p * args.panel_bytes, index);
     }
-    AddStep<R, P>(x + 2 * pair, args.in_size, w, sum);
-    EDDY_UNROLL
-    for (int p = 0; p < P; ++p) w[p] = High(words[p]);
-    AddStep<R, P>(x + 2 * pair + 1, args.in_size, w, sum);
-  }
-  if (args.in_size % 2 != 0) {
-    F32x16 w[P];
-    EDDY_UNROLL
-    for (int p = 0; p < P; ++p) {
-      w[p] = Low(LoadPairs(weight + p * panel_stride + pair_count * kLanes));
-    }
-    AddStep<R, P>(x + 2 * pair_count, args.in_size, w, sum);
   }
 }
 
-template <int R, int P>
-void Tile(const MatMulArgs& args, int64_t row, int64_t panel) {
+template <class F, int R, int P>
+void Tile(const MatMulArgs& args, int64_t row, int64_t panel, const Ahead& ahead) {
+  const std::byte* panels = args.weight + panel * args.panel_bytes;
+  const uint32_t* x[R];
   F32x16 sum[R][P];
   EDDY_UNROLL
   for (int r = 0; r < R; ++r) {
+    x[r] = args.x + (row + r) * args.x_stride;
     EDDY_UNROLL
     for (int p = 0; p < P; ++p) sum[r][p] = Zero();
   }
-  const float* x = args.x + row * args.in_size;
-  if (args.dtype == DType::kBF16) {
-    SumBf16<R, P>(args, x, panel, sum);
+  if constexpr (F::kInteger) {
+    const int64_t blocks = (args.unit_count + F::kBlockUnits - 1) / F::kBlockUnits;
+    for (int64_t i = 0; i < blocks; ++i) AddBlock<F, R, P>(args, panels, x, row, ahead, i, sum);
   } else {
-    SumF32<R, P>(args, x, panel, sum);
+    AddUnits<F, R, P>(args, panels, x, ahead, 0, args.unit_count, sum);
   }
   EDDY_UNROLL
   for (int p = 0; p < P; ++p) {
@@ -100,54 +107,101 @@ void Tile(const MatMulArgs& args, int64_t row, int64_t panel) {
     EDDY_UNROLL
     for (int r = 0; r < R; ++r) {
       F32x16 y = sum[r][p];
+      if constexpr (F::kInteger) {
+        y = (y * F::PanelScale(panels + p * args.panel_bytes)) * Set(args.row_scale[row + r]);
+      }
       if (args.bias != nullptr) y = y + LoadPartial(args.bias + column, lanes);
       StorePartial(args.out + (row + r) * args.out_size + column, y, lanes);
     }
   }
 }
 
-template <int R, int P>
-void TilesOfRows(const MatMulArgs& args, int64_t row, int64_t panel_begin, int64_t panel_end) {
-  int64_t panel = panel_begin;
-  for (; panel + P <= panel_end; panel += P) Tile<R, P>(args, row, panel);
+// Panels [begin, end), at most TilePanels(R) of them.
+template <class F, int R, int P>
+void TilesOfRows(const MatMulArgs& args, int64_t row, int64_t begin, int64_t end,
+                 const Ahead& ahead) {
+  int64_t panel = begin;
+  for (; panel + P <= end; panel += P) Tile<F, R, P>(args, row, panel, ahead);
   if constexpr (P > 1) {
-    if (panel < panel_end) TilesOfRows<R, P / 2>(args, row, panel, panel_end);
+    if (panel < end) TilesOfRows<F, R, P / 2>(args, row, panel, end, ahead);
   }
 }
 
-using TilesFn = void (*)(const MatMulArgs& args, int64_t row, int64_t panel_begin,
-                         int64_t panel_end);
+constexpr int64_t TileRows(int64_t rows) {
+  if (rows >= kTileRowsMax) return kTileRowsMax;
+  return rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
+}
 
-template <int R>
-constexpr TilesFn kTiles = &TilesOfRows<R, TilePanels(R)>;
+template <class F>
+void TilesOfBlock(const MatMulArgs& args, int64_t row, int64_t row_count, int64_t panel,
+                  int64_t panel_end, const Ahead& ahead) {
+  switch (row_count) {
+    case 1:
+      return TilesOfRows<F, 1, TilePanels(1)>(args, row, panel, panel_end, ahead);
+    case 2:
+      return TilesOfRows<F, 2, TilePanels(2)>(args, row, panel, panel_end, ahead);
+    case 4:
+      return TilesOfRows<F, 4, TilePanels(4)>(args, row, panel, panel_end, ahead);
+    default:
+      return TilesOfRows<F, kTileRowsMax, TilePanels(kTileRowsMax)>(args, row, panel, panel_end,
+                                                                    ahead);
+  }
+}
 
-// Indexed by the rows of a tile.
-constexpr TilesFn kTilesByRows[] = {nullptr,   kTiles<1>, kTiles<2>, kTiles<3>, kTiles<4>,
-                                    kTiles<5>, kTiles<6>, kTiles<7>, kTiles<8>};
-static_assert(kTileRowsMax < static_cast<int>(sizeof(kTilesByRows) / sizeof(kTilesByRows[0])));
+// Blocks of panels outside, rows inside: a block comes from memory once and from the cache for the
+// other rows, which meanwhile fetch the next block.
+template <class F>
+void MultiplyAs(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
+                int64_t panel_end) {
+  const int64_t block = TilePanels(static_cast<int>(TileRows(row_end - row_begin)));
+  const int64_t block_bytes = block * args.panel_bytes;
+  // The last tiles are smaller: counting them in would fetch too little.
+  const int64_t tiles = (row_end - row_begin + kTileRowsMax - 1) / kTileRowsMax;
+  for (int64_t panel = panel_begin; panel < panel_end; panel += block) {
+    const int64_t end = panel + block < panel_end ? panel + block : panel_end;
+    const std::byte* next = args.weight + panel * args.panel_bytes + block_bytes;
+    int64_t left = panel + 2 * block <= panel_end ? block : 0;  // panels still to be fetched
+    for (int64_t row = row_begin, tile = 0; row < row_end; ++tile) {
+      const int64_t rows = TileRows(row_end - row);
+      Ahead ahead;
+      if (left > 0) {
+        const int64_t share = (block + tiles - 1) / tiles;
+        ahead = {next, share < left ? share : left};
+        next += ahead.count * args.panel_bytes;
+        left -= ahead.count;
+      }
+      TilesOfBlock<F>(args, row, rows, panel, end, ahead);
+      row += rows;
+    }
+  }
+}
 
 }  // namespace
 
 void MatMul(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
             int64_t panel_end) {
-  for (int64_t group = row_begin; group < row_end; group += kRowGroup) {
-    const int64_t group_rows = row_end - group < kRowGroup ? row_end - group : kRowGroup;
-    const int64_t tile_count = (group_rows + kTileRowsMax - 1) / kTileRowsMax;
-    for (int64_t panel = panel_begin; panel < panel_end; panel += kTilePanelsMax) {
-      const int64_t left = panel_end - panel;
-      const int64_t end = panel + (left < kTilePanelsMax ? left : kTilePanelsMax);
-      int64_t row = 0;
-      for (int64_t tile = 0; tile < tile_count; ++tile) {
-        const int64_t next = group_rows * (tile + 1) / tile_count;  // even shares
-        kTilesByRows[next - row](args, group + row, panel, end);
-        row = next;
-      }
-    }
+  switch (args.format) {
+    case MatMulFormat::kF32:
+      return MultiplyAs<F32Format>(args, row_begin, row_end, panel_begin, panel_end);
+    case MatMulFormat::kBF16:
+      return MultiplyAs<Bf16Format>(args, row_begin, row_end, panel_begin, panel_end);
+    case MatMulFormat::kInt8:
+      return MultiplyAs<Int8Format>(args, row_begin, row_end, panel_begin, panel_end);
+    case MatMulFormat::kInt4:
+      return MultiplyAs<Int4Format>(args, row_begin, row_end, panel_begin, panel_end);
+#if EDDY_TARGET_LEVEL >= 5
+    case MatMulFormat::kBF16Dot:
+      return MultiplyAs<Bf16DotFormat>(args, row_begin, row_end, panel_begin, panel_end);
+    case MatMulFormat::kInt8Dot:
+      return MultiplyAs<Int8DotFormat>(args, row_begin, row_end, panel_begin, panel_end);
+#endif
+    default:
+      __builtin_trap();
   }
 }
 
 int64_t MatMulPanelBlock(int64_t row_count) {
-  return TilePanels(static_cast<int>(row_count < kTileRowsMax ? row_count : kTileRowsMax));
+  return TilePanels(static_cast<int>(TileRows(row_count)));
 }
 
 }  // namespace eddy::cpu::EDDY_TARGET

@@ -7,6 +7,7 @@ namespace eddy::cpu::EDDY_TARGET {
 
 const Ops kOps = {
     .matmul = &MatMul,
+    .matmul_input = &MatMulInput,
     .matmul_panel_block = &MatMulPanelBlock,
     .normalise = &Normalise,
     .activate = &Activate,

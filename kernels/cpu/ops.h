@@ -21,14 +21,43 @@ inline constexpr int64_t kLanes = 16;
 // Logits per entry of Ops::block_max.
 inline constexpr int64_t kLogitsBlock = 64;
 
+// What a packed matrix holds and what x becomes for it (pack.h has the layouts).
+enum class MatMulFormat : uint8_t {
+  kF32,      // f32 by f32, FMA
+  kBF16,     // bf16 widened, by f32, FMA
+  kInt8,     // int8 by 16-bit integers
+  kInt4,     // int4 in groups, by 16-bit integers
+  kBF16Dot,  // bf16 by bf16, the dot product instruction; v4dot only
+  kInt8Dot,  // int8 by 8-bit integers, the dot product instruction; v4dot only
+};
+
+// Inputs that share a scale in kInt4.
+inline constexpr int64_t kInt4GroupSize = 64;
+
 struct MatMulArgs {
-  const float* x = nullptr;      // [row, in]
-  const void* weight = nullptr;  // packed, see pack.h
-  const float* bias = nullptr;   // [out] or null
-  float* out = nullptr;          // [row, out]
-  int64_t in_size = 0;
+  const uint32_t* x = nullptr;        // [row, x_stride], words as MatMulInput makes them
+  const float* row_scale = nullptr;   // [row], of integer formats
+  const int32_t* row_sum = nullptr;   // [row], of kInt8Dot: the sum of a row's integers
+  const std::byte* weight = nullptr;  // packed
+  const float* bias = nullptr;        // [out] or null
+  float* out = nullptr;               // [row, out]
+  int64_t x_stride = 0;
   int64_t out_size = 0;
-  DType dtype = DType::kF32;
+  int64_t panel_bytes = 0;
+  int64_t header_bytes = 0;  // in front of a panel's units
+  int64_t unit_count = 0;    // of a panel, 64 bytes each
+  MatMulFormat format = MatMulFormat::kF32;
+};
+
+struct MatMulInputArgs {
+  const float* x = nullptr;    // [row, in]
+  uint32_t* words = nullptr;   // [row, word_stride], 64-byte aligned
+  float* row_scale = nullptr;  // [row]
+  int32_t* row_sum = nullptr;  // [row]
+  int64_t in_size = 0;
+  int64_t padded_size = 0;  // inputs up to the last unit's end; behind in_size they become zeros
+  int64_t word_stride = 0;  // room for padded_size rounded up to 16 inputs
+  MatMulFormat format = MatMulFormat::kF32;
 };
 
 // Shapes as in the Backend's ops of these names.
@@ -115,6 +144,8 @@ struct Ops {
   // Rows [row_begin, row_end) and panels of 16 outputs [panel_begin, panel_end).
   void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
                  int64_t panel_end);
+  // Rows of x as `format` wants them. A row that is not finite gets a scale of NaN.
+  void (*matmul_input)(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end);
   // Panels that are best multiplied together when there are that many rows.
   int64_t (*matmul_panel_block)(int64_t row_count);
   void (*normalise)(const NormArgs& args, int64_t row_begin, int64_t row_end);
@@ -140,6 +171,9 @@ namespace v3 {
 extern const Ops kOps;
 }
 namespace v4 {
+extern const Ops kOps;
+}
+namespace v4dot {
 extern const Ops kOps;
 }
 

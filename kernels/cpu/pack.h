@@ -1,26 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
 // The packed form of a weight matrix: panels of 16 outputs, each contiguous over all inputs.
 //
-//   f32:  panel p, input k: 16 floats, weights [16 p + lane][k].
-//   bf16: panel p, inputs 2 j and 2 j + 1: 16 words; word `lane` has [16 p + lane][2 j] in its low
-//   half and
-//         [16 p + lane][2 j + 1] in its high half: two instructions widen it, and a bf16 dot
-//         product takes it as is.
-// Outputs beyond the last, and the input after an odd last one, are zero. 64-byte steps in a
-// 64-byte aligned buffer.
+// A panel is a header (the scales of quantised formats) and units of 64 bytes. One unit u holds,
+// for output `lane` of the panel:
+//   kF32      1 input: float `lane`
+//   kBF16, kBF16Dot  2 inputs: word `lane` has input 2u in its low half, 2u + 1 in its high half
+//   kInt8     4 inputs: bytes 32 i + 2 lane + j have input 4u + 2i + j
+//   kInt4     8 inputs: nibble i of 16-bit half 2 lane + j has input 8u + 2i + j
+//   kInt8Dot  4 inputs: byte 4 lane + j has input 4u + j, plus 128
+// Header of kInt8 and kInt8Dot: 16 floats, the scale of each output. Of kInt4: the words of groups
+// 2g and 2g + 1 have the scale of `lane` as bf16 in their low and high half.
+// Outputs and inputs beyond the last are zero. Buffers are 64-byte aligned.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/cpu/ops.h"
 #include "kernels/tensor.h"
 
 namespace eddy::cpu {
 
-int64_t PackedBytes(DType dtype, int64_t out_size, int64_t in_size);
-int64_t PanelCount(int64_t out_size);
+struct PanelLayout {
+  int64_t unit_inputs = 0;  // inputs of a unit
+  int64_t unit_count = 0;
+  int64_t header_bytes = 0;
+  int64_t panel_bytes = 0;
 
-// Writes one panel of `host` [out, in] (f32 or bf16) into `packed`, which starts out zeroed.
-void PackPanel(const Tensor& host, DType dtype, int64_t panel, void* packed);
+  int64_t padded_size() const { return unit_inputs * unit_count; }
+};
+PanelLayout PanelLayoutOf(MatMulFormat format, int64_t in_size);
+int64_t PanelCount(int64_t out_size);
+int64_t PackedBytes(MatMulFormat format, int64_t out_size, int64_t in_size);
+
+// Writes one panel of `host` [out, in] (f32 or bf16, finite) into `packed`, which starts out
+// zeroed. int8: the scale is the largest magnitude of an output's weights over 127. int4: per
+// output and group of 64, the weight of largest magnitude over -8, rounded to bf16.
+void PackPanel(const Tensor& host, MatMulFormat format, int64_t panel, void* packed);
 
 // To the nearest, ties to even; NaN stays NaN.
 uint16_t F32ToBf16(float value);

@@ -11,7 +11,7 @@ namespace {
 enum class Factor { kOne, kToken, kKey };
 
 // Columns of the state that are walked together: their sums must fit the registers.
-#if EDDY_TARGET_LEVEL == 4
+#if EDDY_TARGET_LEVEL >= 4
 constexpr int kVectorsMax = 4;
 #else
 constexpr int kVectorsMax = 2;

@@ -13,10 +13,10 @@
 #include "kernels/cpu/simd_v2.h"
 #elif EDDY_TARGET_LEVEL == 3
 #include "kernels/cpu/simd_v3.h"
-#elif EDDY_TARGET_LEVEL == 4
+#elif EDDY_TARGET_LEVEL == 4 || EDDY_TARGET_LEVEL == 5
 #include "kernels/cpu/simd_v4.h"
 #else
-#error "EDDY_TARGET_LEVEL must be 2, 3 or 4"
+#error "EDDY_TARGET_LEVEL must be 2, 3, 4 or 5 (v4dot)"
 #endif
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace eddy::cpu::EDDY_TARGET {
@@ -168,6 +169,45 @@ inline F32x16 Low(Bf16Pairs pairs) {
 inline F32x16 High(Bf16Pairs pairs) {
   const __m128i mask = _mm_set1_epi32(static_cast<int>(0xffff0000u));
   return Quarters<F32x16>([&](int i) { return _mm_castsi128_ps(_mm_and_si128(pairs.v[i], mask)); });
+}
+
+// ---- integers: sixteen words of 32 bits, or 32 of 16 ----
+
+inline I32x16 LoadI32(const std::byte* p) {
+  return Quarters<I32x16>(
+      [p](int i) { return _mm_load_si128(reinterpret_cast<const __m128i*>(p + 16 * i)); });
+}
+// 32 signed bytes as 16-bit integers.
+inline I32x16 WidenI8(const std::byte* p) {
+  return Quarters<I32x16>([p](int i) {
+    return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8 * i)));
+  });
+}
+template <int kBits>
+inline I32x16 ShiftLeft16(I32x16 x) {
+  return Quarters<I32x16>([&](int i) { return _mm_slli_epi16(x.v[i], kBits); });
+}
+template <int kBits>
+inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
+  return Quarters<I32x16>([&](int i) { return _mm_srai_epi16(x.v[i], kBits); });
+}
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
+  return Quarters<I32x16>(
+      [&](int i) { return _mm_add_epi32(sum.v[i], _mm_madd_epi16(a.v[i], b.v[i])); });
+}
+inline F32x16 FromI32(I32x16 x) {
+  return Quarters<F32x16>([&](int i) { return _mm_cvtepi32_ps(x.v[i]); });
+}
+inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
+  return Quarters<I32x16>([&](int i) { return _mm_cvtps_epi32(x.v[i]); });
+}
+// The low halves of the words, which must fit 16 bits.
+inline void StoreI16(int16_t* p, I32x16 x) {
+  for (int i = 0; i < 4; i += 2) {
+    const __m128i halves = _mm_packs_epi32(x.v[i], x.v[i + 1]);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 4 * i), halves);
+  }
 }
 
 }  // namespace eddy::cpu::EDDY_TARGET

@@ -5,6 +5,7 @@
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace eddy::cpu::EDDY_TARGET {
@@ -144,10 +145,49 @@ inline F32x16 Low(Bf16Pairs pairs) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs.lo, 16)),
           _mm256_castsi256_ps(_mm256_slli_epi32(pairs.hi, 16))};
 }
-inline F32x16 High(Bf16Pairs pairs) {
-  const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
-  return {_mm256_castsi256_ps(_mm256_and_si256(pairs.lo, mask)),
-          _mm256_castsi256_ps(_mm256_and_si256(pairs.hi, mask))};
+inline __m256 HighHalves(__m256i words) {
+  alignas(32) static constexpr uint32_t kMask[8] = {0xffff0000u, 0xffff0000u, 0xffff0000u,
+                                                    0xffff0000u, 0xffff0000u, 0xffff0000u,
+                                                    0xffff0000u, 0xffff0000u};
+  // From memory: in a tile of the matrix product there is no register left for it.
+  __m256 high;
+  __asm__("vpand %2, %1, %0" : "=x"(high) : "x"(words), "m"(kMask));
+  return high;
+}
+inline F32x16 High(Bf16Pairs pairs) { return {HighHalves(pairs.lo), HighHalves(pairs.hi)}; }
+
+// ---- integers: sixteen words of 32 bits, or 32 of 16 ----
+
+inline I32x16 LoadI32(const std::byte* p) {
+  return {_mm256_load_si256(reinterpret_cast<const __m256i*>(p)),
+          _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+// 32 signed bytes as 16-bit integers.
+inline I32x16 WidenI8(const std::byte* p) {
+  return {_mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(p))),
+          _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(p + 16)))};
+}
+template <int kBits>
+inline I32x16 ShiftLeft16(I32x16 x) {
+  return {_mm256_slli_epi16(x.lo, kBits), _mm256_slli_epi16(x.hi, kBits)};
+}
+template <int kBits>
+inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
+  return {_mm256_srai_epi16(x.lo, kBits), _mm256_srai_epi16(x.hi, kBits)};
+}
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
+  return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, b.lo)),
+          _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.hi, b.hi))};
+}
+inline F32x16 FromI32(I32x16 x) { return {_mm256_cvtepi32_ps(x.lo), _mm256_cvtepi32_ps(x.hi)}; }
+inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
+  return {_mm256_cvtps_epi32(x.lo), _mm256_cvtps_epi32(x.hi)};
+}
+// The low halves of the words, which must fit 16 bits.
+inline void StoreI16(int16_t* p, I32x16 x) {
+  const __m256i mixed = _mm256_packs_epi32(x.lo, x.hi);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
 }
 
 }  // namespace eddy::cpu::EDDY_TARGET

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// F32x16 for x86-64-v4 (AVX-512). Included by simd.h only, which has the contract.
+// F32x16 for x86-64-v4 (AVX-512), and for v4dot, which adds dot products. Included by simd.h only,
+// which has the contract.
 #pragma once
 
 #include <immintrin.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace eddy::cpu::EDDY_TARGET {
@@ -94,5 +96,64 @@ inline F32x16 High(Bf16Pairs pairs) {
   const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   return {_mm512_castsi512_ps(_mm512_and_si512(pairs.words, mask))};
 }
+
+// ---- integers: sixteen words of 32 bits, or 32 of 16 ----
+
+inline I32x16 LoadI32(const std::byte* p) { return {_mm512_load_si512(p)}; }
+// 32 signed bytes as 16-bit integers.
+inline I32x16 WidenI8(const std::byte* p) {
+  return {_mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+template <int kBits>
+inline I32x16 ShiftLeft16(I32x16 x) {
+  return {_mm512_slli_epi16(x.v, kBits)};
+}
+template <int kBits>
+inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
+  return {_mm512_srai_epi16(x.v, kBits)};
+}
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
+#if EDDY_TARGET_LEVEL >= 5
+  // Not the intrinsic: gcc 12 moves the sums of a tile to other registers and to memory at every
+  // step, as the instruction has another vector type than __m512i.
+  __asm__("vpdpwssd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));
+  return sum;
+#else
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
+#endif
+}
+inline F32x16 FromI32(I32x16 x) { return {_mm512_cvtepi32_ps(x.v)}; }
+inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
+  return {_mm512_cvtps_epi32(x.v)};
+}
+// The low halves of the words, which must fit 16 bits.
+inline void StoreI16(int16_t* p, I32x16 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(x.v));
+}
+
+#if EDDY_TARGET_LEVEL >= 5
+// ---- dot products of their own numeric paths ----
+
+// In every word: sum + the products of two bf16 each (VDPBF16PS: its own rounding, no subnormals).
+inline F32x16 DotBf16(F32x16 sum, I32x16 a, I32x16 b) {
+  return {
+      _mm512_dpbf16_ps(sum.v, reinterpret_cast<__m512bh>(a.v), reinterpret_cast<__m512bh>(b.v))};
+}
+// In every word: sum + the products of four unsigned bytes of a and signed ones of b; exact.
+inline I32x16 DotU8I8(I32x16 sum, I32x16 a, I32x16 b) {
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));  // see DotI16
+  return sum;
+}
+// Rounded to the nearest, ties to even; subnormals become zero.
+inline void StoreBf16(uint16_t* p, F32x16 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x.v)));
+}
+// The lowest bytes of the words, which must fit 8 bits.
+inline void StoreI8(int8_t* p, I32x16 x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(x.v));
+}
+#endif
 
 }  // namespace eddy::cpu::EDDY_TARGET

@@ -21,7 +21,7 @@ TEST(MakeBackendTest, AutoSaysWhatItChose) {
   const BackendInfo& info = (*backend)->info();
   EXPECT_EQ(info.name, "cpu");
   EXPECT_EQ(info.target, MachineTargets().back());
-  EXPECT_EQ(info.numeric_path, "fma");
+  EXPECT_EQ(info.numeric_path, info.target == "v4dot" ? "bf16dot" : "fma");
   EXPECT_GE(info.thread_count, 1);
 }
 
@@ -34,9 +34,20 @@ TEST(MakeBackendTest, RefusesNamesThatDoNotExist) {
   options.cpu_target = "avx2";
   EXPECT_EQ(Refusal(options).code(), absl::StatusCode::kInvalidArgument);
   options = BackendOptions();
-  options.numeric_path = "int8dot";
+  options.numeric_path = "int4dot";
   EXPECT_EQ(Refusal(options).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Refusal(options).message(), "numeric_path is \"int8dot\"; it must be one of auto, fma");
+  EXPECT_EQ(Refusal(options).message(),
+            "numeric_path is \"int4dot\"; it must be one of auto, fma, bf16dot, int8dot");
+}
+
+TEST(MakeBackendTest, ADotProductsPathNeedsItsTarget) {
+  for (const char* path : {"bf16dot", "int8dot"}) {
+    BackendOptions options;
+    options.cpu_target = "v2";
+    options.numeric_path = path;
+    EXPECT_EQ(Refusal(options).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_NE(Refusal(options).message().find("needs cpu_target v4dot"), std::string::npos);
+  }
 }
 
 TEST(MakeBackendTest, RefusesThreadCountsOutOfRange) {

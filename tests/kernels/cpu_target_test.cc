@@ -18,6 +18,9 @@ TEST(CpuTargetTest, AgreesWithTheCompilersOwnCheck) {
   EXPECT_EQ(MachineHas(CpuTarget::kV4),
             __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"));
+  EXPECT_EQ(MachineHas(CpuTarget::kV4Dot), MachineHas(CpuTarget::kV4) &&
+                                               __builtin_cpu_supports("avx512vnni") &&
+                                               __builtin_cpu_supports("avx512bf16"));
 }
 
 TEST(CpuTargetTest, AutoIsTheBestTheMachineHas) {
@@ -27,7 +30,8 @@ TEST(CpuTargetTest, AutoIsTheBestTheMachineHas) {
 }
 
 TEST(CpuTargetTest, AForcedTargetIsTakenOrRefused) {
-  for (const CpuTarget target : {CpuTarget::kV2, CpuTarget::kV3, CpuTarget::kV4}) {
+  for (const CpuTarget target :
+       {CpuTarget::kV2, CpuTarget::kV3, CpuTarget::kV4, CpuTarget::kV4Dot}) {
     const auto picked = PickCpuTarget(CpuTargetName(target));
     if (MachineHas(target)) {
       ASSERT_TRUE(picked.ok()) << picked.status();
@@ -42,7 +46,8 @@ TEST(CpuTargetTest, AForcedTargetIsTakenOrRefused) {
 TEST(CpuTargetTest, AnUnknownNameIsRefusedWithTheChoices) {
   const auto picked = PickCpuTarget("v9");
   EXPECT_EQ(picked.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(picked.status().message(), "cpu_target is \"v9\"; it must be one of auto, v2, v3, v4");
+  EXPECT_EQ(picked.status().message(),
+            "cpu_target is \"v9\"; it must be one of auto, v2, v3, v4, v4dot");
 }
 
 }  // namespace

@@ -20,15 +20,19 @@ namespace eddy {
 // Targets to instantiate tests with: every one this machine can run, "v2" first.
 inline std::vector<std::string> MachineTargets() {
   std::vector<std::string> names;
-  for (const auto target : {cpu::CpuTarget::kV2, cpu::CpuTarget::kV3, cpu::CpuTarget::kV4}) {
+  for (const auto target :
+       {cpu::CpuTarget::kV2, cpu::CpuTarget::kV3, cpu::CpuTarget::kV4, cpu::CpuTarget::kV4Dot}) {
     if (cpu::MachineHas(target)) names.push_back(cpu::CpuTargetName(target));
   }
   return names;
 }
 
-inline std::unique_ptr<Backend> BackendOf(const std::string& target, int thread_count = 1) {
+// Of the path that has the same bits on all targets, unless another one is asked for.
+inline std::unique_ptr<Backend> BackendOf(const std::string& target, int thread_count = 1,
+                                          const std::string& numeric_path = "fma") {
   BackendOptions options;
   options.cpu_target = target;
+  options.numeric_path = numeric_path;
   options.thread_count = thread_count;
   auto backend = MakeBackend(options);
   EDDY_CHECK(backend.ok()) << backend.status().ToString();

@@ -1,11 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# usage: kernel_symbols_test.sh NM "v2 objects;..." "v3 objects;..." "v4 objects;..."
+# usage: kernel_symbols_test.sh NM "v2 objects;..." "v3 objects;..." "v4 objects;..." "v4dot objects;..."
 # Fails when an object defines a symbol outside its target's namespace that the linker can see, or runs code when
 # the program starts.
 nm=$1
 failures=0
-for pair in "v2 $2" "v3 $3" "v4 $4"; do
+for pair in "v2 $2" "v3 $3" "v4 $4" "v4dot $5"; do
   target=${pair%% *}
   objects=$(echo "${pair#* }" | tr ';' ' ')
   # shellcheck disable=SC2086

@@ -19,15 +19,32 @@ struct WeightShape {
 };
 struct Storage {
   DType dtype;
-  double tolerance;  // against the weights as stored: only the f32 sum errs, whatever the storage
+  const char* path;
+  double tolerance;  // against the numbers as stored: only the sums err, whatever the storage
 };
 
-constexpr WeightShape kShapes[] = {{1, 1},     {1, 7},     {16, 16},  {17, 33},
-                                   {65, 192},  {31, 2},    {130, 5},  {192, 192},
-                                   {768, 192}, {192, 768}, {65, 257}, {256, 256}};
-constexpr Storage kStorages[] = {{DType::kF32, 3e-5}, {DType::kBF16, 3e-5}};
+constexpr WeightShape kShapes[] = {{1, 1},    {1, 7},     {16, 16},   {17, 33},   {65, 192},
+                                   {31, 2},   {130, 5},   {192, 192}, {768, 192}, {192, 768},
+                                   {65, 257}, {256, 256}, {33, 1100}};
+constexpr Storage kStorages[] = {{DType::kF32, "fma", 3e-5},      {DType::kBF16, "fma", 3e-5},
+                                 {DType::kI8, "fma", 3e-5},       {DType::kI4, "fma", 3e-5},
+                                 {DType::kBF16, "bf16dot", 3e-5}, {DType::kI8, "int8dot", 3e-5}};
 
-class MatMulTest : public ::testing::TestWithParam<std::tuple<std::string, Storage, WeightShape>> {
+bool IsFma(const Storage& storage) { return std::string(storage.path) == "fma"; }
+
+using Case = std::tuple<std::string, Storage, WeightShape>;
+std::vector<Case> Cases() {
+  std::vector<Case> cases;
+  for (const std::string& target : MachineTargets()) {
+    for (const Storage& storage : kStorages) {
+      if (!IsFma(storage) && target != "v4dot") continue;
+      for (const WeightShape& shape : kShapes) cases.emplace_back(target, storage, shape);
+    }
+  }
+  return cases;
+}
+
+class MatMulTest : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     const auto& [target, storage, shape] = GetParam();
@@ -46,7 +63,7 @@ class MatMulTest : public ::testing::TestWithParam<std::tuple<std::string, Stora
     Matrix matrix;
   };
   Packed Pack(const std::string& target, int thread_count = 1) {
-    Packed packed = {BackendOf(target, thread_count), {}};
+    Packed packed = {BackendOf(target, thread_count, storage_.path), {}};
     packed.matrix =
         *packed.backend->PackMatrix(View(weight_, {shape_.out, shape_.in}), storage_.dtype);
     return packed;
@@ -62,6 +79,29 @@ class MatMulTest : public ::testing::TestWithParam<std::tuple<std::string, Stora
     return out;
   }
 
+  std::vector<float> StoredWeights() const {
+    const auto out = static_cast<size_t>(shape_.out), in = static_cast<size_t>(shape_.in);
+    if (storage_.dtype == DType::kI8) return reference::RoundToInt8(weight_, out, in);
+    if (storage_.dtype == DType::kI4) return reference::RoundToInt4(weight_, out, in);
+    std::vector<float> stored = weight_;
+    if (storage_.dtype == DType::kBF16) {
+      for (float& value : stored) value = reference::RoundToBf16(value);
+    }
+    return stored;
+  }
+  // The first rows of x as the products take them.
+  std::vector<float> StoredInputs(int64_t rows) const {
+    std::vector<float> x(x_.begin(), x_.begin() + rows * shape_.in);
+    const auto in = static_cast<size_t>(shape_.in);
+    if (storage_.dtype == DType::kI8 || storage_.dtype == DType::kI4) {
+      return reference::RoundToIntegers(x, in, IsFma(storage_) ? 32767.0f : 127.0f);
+    }
+    if (!IsFma(storage_)) {
+      for (float& value : x) value = reference::RoundToBf16(value);
+    }
+    return x;
+  }
+
   static constexpr int64_t kRowsMax = 100;
   std::string target_;
   Storage storage_ = {};
@@ -70,17 +110,14 @@ class MatMulTest : public ::testing::TestWithParam<std::tuple<std::string, Stora
 };
 
 TEST_P(MatMulTest, EqualsTheReference) {
-  std::vector<float> stored = weight_;
-  if (storage_.dtype == DType::kBF16) {
-    for (float& value : stored) value = reference::RoundToBf16(value);
-  }
+  const std::vector<float> stored = StoredWeights();
   const Packed packed = Pack(target_);
   for (const int64_t rows : {1, 5, 19}) {
     for (const bool with_bias : {false, true}) {
-      const std::vector<float> x(x_.begin(), x_.begin() + rows * shape_.in);
-      const std::vector<double> want = reference::MatMul(
-          x, stored, with_bias ? bias_ : std::vector<float>(), static_cast<size_t>(rows),
-          static_cast<size_t>(shape_.out), static_cast<size_t>(shape_.in));
+      const std::vector<double> want =
+          reference::MatMul(StoredInputs(rows), stored, with_bias ? bias_ : std::vector<float>(),
+                            static_cast<size_t>(rows), static_cast<size_t>(shape_.out),
+                            static_cast<size_t>(shape_.in));
       EXPECT_TRUE(Near(Run(packed, 0, rows, with_bias), want, storage_.tolerance))
           << rows << " rows";
     }
@@ -102,7 +139,7 @@ TEST_P(MatMulTest, ARowAloneHasTheBitsItHasAmongOthers) {
 
 TEST_P(MatMulTest, EveryTargetAndThreadCountGivesTheSameBits) {
   for (const int64_t rows : {int64_t{1}, kRowsMax}) {
-    const std::vector<float> want = Run(Pack("v2"), 0, rows, true);
+    const std::vector<float> want = Run(Pack(IsFma(storage_) ? "v2" : target_), 0, rows, true);
     for (const int threads : {1, 2, 3}) {
       EXPECT_TRUE(SameBits(Run(Pack(target_, threads), 0, rows, true), want))
           << rows << " rows, " << threads << " threads";
@@ -112,15 +149,73 @@ TEST_P(MatMulTest, EveryTargetAndThreadCountGivesTheSameBits) {
 
 std::string Name(const ::testing::TestParamInfo<MatMulTest::ParamType>& test) {
   const auto& [target, storage, shape] = test.param;
-  return target + "_" + DTypeName(storage.dtype) + "_" + std::to_string(shape.out) + "x" +
-         std::to_string(shape.in);
+  return target + "_" + DTypeName(storage.dtype) + "_" + storage.path + "_" +
+         std::to_string(shape.out) + "x" + std::to_string(shape.in);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, MatMulTest,
-                         ::testing::Combine(::testing::ValuesIn(MachineTargets()),
-                                            ::testing::ValuesIn(kStorages),
-                                            ::testing::ValuesIn(kShapes)),
-                         Name);
+INSTANTIATE_TEST_SUITE_P(Cpu, MatMulTest, ::testing::ValuesIn(Cases()), Name);
+
+TEST(MatMulGroupTest, HasTheBitsOfItsProductsAlone) {
+  Numbers numbers(7);
+  std::vector<float> x = numbers.Normal(9 * 70), other_x = numbers.Normal(9 * 33);
+  std::vector<float> w[3] = {numbers.Normal(40 * 70), numbers.Normal(17 * 70),
+                             numbers.Normal(90 * 33)};
+  const Shape shapes[3] = {{40, 70}, {17, 70}, {90, 33}};
+  std::vector<float> bias = numbers.Normal(17);
+  for (const std::string& target : MachineTargets()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+      const auto backend = BackendOf(target, 2);
+      std::vector<Matrix> matrices;
+      for (int i = 0; i < 3; ++i) {
+        matrices.push_back(*backend->PackMatrix(View(w[i], shapes[i]), dtype));
+      }
+      std::vector<float> out[3], alone[3];
+      std::vector<Product> products;
+      for (int i = 0; i < 3; ++i) {
+        const int64_t size = shapes[i][0];
+        out[i].resize(static_cast<size_t>(9 * size));
+        alone[i].resize(out[i].size());
+        products.push_back({i < 2 ? View(x, {9, 70}) : View(other_x, {9, 33}), &matrices[i],
+                            i == 1 ? View(bias, {17}) : Tensor(), View(out[i], {9, size})});
+        backend->MatMul(products[i].x, matrices[i], products[i].bias, View(alone[i], {9, size}));
+      }
+      backend->MatMulGroup(products);
+      for (int i = 0; i < 3; ++i) EXPECT_TRUE(SameBits(out[i], alone[i])) << target << i;
+    }
+  }
+}
+
+TEST(MatMulTest, ARowThatIsNotFiniteSpoilsItselfOnly) {
+  Numbers numbers(8);
+  std::vector<float> weight = numbers.Normal(20 * 30);
+  std::vector<float> x = numbers.Normal(3 * 30);
+  const auto backend = BackendOf("auto", 1, "auto");
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+    const Matrix matrix = *backend->PackMatrix(View(weight, {20, 30}), dtype);
+    std::vector<float> clean(3 * 20), out(3 * 20);
+    backend->MatMul(View(x, {3, 30}), matrix, Tensor(), View(clean, {3, 20}));
+    for (const float bad : {NAN, INFINITY, -INFINITY}) {
+      std::vector<float> spoilt = x;
+      spoilt[30 + 4] = bad;
+      backend->MatMul(View(spoilt, {3, 30}), matrix, Tensor(), View(out, {3, 20}));
+      for (int i = 0; i < 20; ++i) {
+        EXPECT_EQ(out[i], clean[i]);
+        EXPECT_FALSE(std::isfinite(out[20 + i])) << DTypeName(dtype);
+        EXPECT_EQ(out[40 + i], clean[40 + i]);
+      }
+    }
+  }
+}
+
+TEST(MatMulTest, ARowOfZerosGivesTheBias) {
+  std::vector<float> weight(5 * 9, 2.0f), bias = {1, 2, 3, 4, 5}, x(9), out(5);
+  const auto backend = BackendOf("auto", 1, "auto");
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+    const Matrix matrix = *backend->PackMatrix(View(weight, {5, 9}), dtype);
+    backend->MatMul(View(x, {1, 9}), matrix, View(bias, {5}), View(out, {1, 5}));
+    EXPECT_EQ(out, bias);
+  }
+}
 
 TEST(PackMatrixTest, TakesWeightsStoredAsBf16) {
   const auto backend = BackendOf("auto");

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -60,6 +61,19 @@ TEST_P(NumericPathTest, MatMul) {
     all.insert(all.end(), out.begin(), out.end());
   }
   EXPECT_EQ(Hash(all), 17402227803328649805ULL);
+}
+
+TEST_P(NumericPathTest, QuantisedMatMul) {
+  std::vector<float> weight = numbers_.Take(50 * 1131, -1.0f, 2.0f);
+  std::vector<float> x = numbers_.Take(3 * 1131, -1.0f, 2.0f);
+  std::vector<float> all;
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    const Matrix matrix = *backend_->PackMatrix(View(weight, {50, 1131}), dtype);
+    std::vector<float> out(3 * 50);
+    backend_->MatMul(View(x, {3, 1131}), matrix, Tensor(), View(out, {3, 50}));
+    all.insert(all.end(), out.begin(), out.end());
+  }
+  EXPECT_EQ(Hash(all), 10568145566786611712ULL);
 }
 
 TEST_P(NumericPathTest, LayerNorm) {
@@ -153,6 +167,28 @@ TEST_P(NumericPathTest, Sample) {
   }
   EXPECT_EQ(Hash(all), 5183702876333026883ULL);
 }
+
+// The paths of the dot products, on the machines that have them.
+class DotPathTest : public ::testing::TestWithParam<std::tuple<const char*, DType, uint64_t>> {};
+
+TEST_P(DotPathTest, MatMul) {
+  const auto& [path, dtype, hash] = GetParam();
+  if (MachineTargets().back() != "v4dot") return;  // no other machine can have the path
+  const auto backend = BackendOf("v4dot", 1, path);
+  FixedNumbers numbers;
+  std::vector<float> weight = numbers.Take(50 * 131, -1.0f, 2.0f);
+  std::vector<float> x = numbers.Take(3 * 131, -1.0f, 2.0f);
+  const Matrix matrix = *backend->PackMatrix(View(weight, {50, 131}), dtype);
+  std::vector<float> out(3 * 50);
+  backend->MatMul(View(x, {3, 131}), matrix, Tensor(), View(out, {3, 50}));
+  EXPECT_EQ(Hash(out), hash);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cpu, DotPathTest,
+    ::testing::Values(std::tuple("bf16dot", DType::kBF16, uint64_t{9056585553737209176U}),
+                      std::tuple("int8dot", DType::kI8, uint64_t{10952709003492751112U})),
+    [](const auto& test) { return std::string(std::get<0>(test.param)); });
 
 INSTANTIATE_TEST_SUITE_P(Cpu, NumericPathTest, ::testing::ValuesIn(MachineTargets()),
                          [](const auto& test) { return test.param; });

@@ -35,10 +35,15 @@ TEST(Bf16Test, KeepsInfinitiesNanAndZeros) {
 }
 
 TEST(PackTest, BytesCoverWholePanelsAndPairs) {
-  EXPECT_EQ(PackedBytes(DType::kF32, 1, 1), 64);
-  EXPECT_EQ(PackedBytes(DType::kF32, 17, 3), 2 * 3 * 64);
-  EXPECT_EQ(PackedBytes(DType::kBF16, 17, 3), 2 * 2 * 64);
-  EXPECT_EQ(PackedBytes(DType::kBF16, 768, 768), 768 * 768 * 2);
+  EXPECT_EQ(PackedBytes(MatMulFormat::kF32, 1, 1), 64);
+  EXPECT_EQ(PackedBytes(MatMulFormat::kF32, 17, 3), 2 * 3 * 64);
+  EXPECT_EQ(PackedBytes(MatMulFormat::kBF16, 17, 3), 2 * 2 * 64);
+  EXPECT_EQ(PackedBytes(MatMulFormat::kBF16, 768, 768), 768 * 768 * 2);
+  EXPECT_EQ(PackedBytes(MatMulFormat::kInt8, 17, 5), 2 * (64 + 2 * 64));
+  EXPECT_EQ(PackedBytes(MatMulFormat::kInt8Dot, 768, 768), 768 * (768 + 4));
+  // 12 groups have six lines of scales.
+  EXPECT_EQ(PackedBytes(MatMulFormat::kInt4, 768, 768), 768 * (768 / 2 + 12 * 2));
+  EXPECT_EQ(PackedBytes(MatMulFormat::kInt4, 1, 65), 64 + 9 * 64);
 }
 
 TEST(PackTest, PutsEachWeightInItsPlace) {
@@ -47,8 +52,8 @@ TEST(PackTest, PutsEachWeightInItsPlace) {
   std::vector<uint32_t> f32(2 * 3 * 16);
   std::vector<uint32_t> bf16(2 * 2 * 16);
   for (const int64_t panel : {0, 1}) {
-    PackPanel(View(weight, {17, 3}), DType::kF32, panel, f32.data());
-    PackPanel(View(weight, {17, 3}), DType::kBF16, panel, bf16.data());
+    PackPanel(View(weight, {17, 3}), MatMulFormat::kF32, panel, f32.data());
+    PackPanel(View(weight, {17, 3}), MatMulFormat::kBF16, panel, bf16.data());
   }
   for (size_t out = 0; out < 32; ++out) {
     for (size_t k = 0; k < 4; ++k) {

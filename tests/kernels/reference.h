@@ -23,6 +23,53 @@ inline float RoundToBf16(float value) {
   return (bits >> 16 & 1u) == 0 ? below : above;
 }
 
+// The values that int8 storage keeps of weights [out, in]: one scale for each output.
+inline std::vector<float> RoundToInt8(const std::vector<float>& w, size_t out, size_t in) {
+  std::vector<float> kept(w.size());
+  for (size_t o = 0; o < out; ++o) {
+    float max = 0.0f;
+    for (size_t k = 0; k < in; ++k) max = std::fmax(max, std::fabs(w[o * in + k]));
+    const float scale = max / 127.0f;
+    for (size_t k = 0; k < in && scale > 0.0f; ++k) {
+      kept[o * in + k] = scale * std::nearbyint(w[o * in + k] / scale);
+    }
+  }
+  return kept;
+}
+
+// And int4: one scale for each output and 64 inputs, as bf16; the largest becomes -8.
+inline std::vector<float> RoundToInt4(const std::vector<float>& w, size_t out, size_t in) {
+  std::vector<float> kept(w.size());
+  for (size_t o = 0; o < out; ++o) {
+    for (size_t begin = o * in; begin < (o + 1) * in; begin += 64) {
+      const size_t end = begin + 64 < (o + 1) * in ? begin + 64 : (o + 1) * in;
+      float extreme = 0.0f;
+      for (size_t i = begin; i < end; ++i) {
+        if (std::fabs(w[i]) > std::fabs(extreme)) extreme = w[i];
+      }
+      const float scale = RoundToBf16(extreme / -8.0f);
+      for (size_t i = begin; i < end && scale != 0.0f; ++i) {
+        kept[i] = scale * std::fmin(7.0f, std::fmax(-8.0f, std::nearbyint(w[i] / scale)));
+      }
+    }
+  }
+  return kept;
+}
+
+// The values that x [rows, in] has as integers up to `limit`, one scale for each row.
+inline std::vector<float> RoundToIntegers(const std::vector<float>& x, size_t in, float limit) {
+  std::vector<float> kept(x.size());
+  for (size_t begin = 0; begin < x.size(); begin += in) {
+    float max = 0.0f;
+    for (size_t i = begin; i < begin + in; ++i) max = std::fmax(max, std::fabs(x[i]));
+    const float inverse = max > 0.0f ? limit / max : 0.0f;
+    for (size_t i = begin; i < begin + in; ++i) {
+      kept[i] = std::nearbyint(x[i] * inverse) * (max / limit);
+    }
+  }
+  return kept;
+}
+
 // y [rows, out] = x [rows, in] w[out, in]^T + bias
 inline std::vector<double> MatMul(const std::vector<float>& x, const std::vector<float>& w,
                                   const std::vector<float>& bias, size_t rows, size_t out,

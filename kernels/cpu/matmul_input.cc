@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
+
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/simd.h"
+
+namespace eddy::cpu::EDDY_TARGET {
+namespace {
+
+// Calls fn(index, vector) for the vectors of a row, zeros behind its end up to `padded_size`.
+template <typename Fn>
+inline void ForEachVector(const float* x, int64_t size, int64_t padded_size, const Fn& fn) {
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) fn(i, Load(x + i));
+  if (i < size) {
+    fn(i, LoadPartial(x + i, size - i));
+    i += kLanes;
+  }
+  for (; i < padded_size; i += kLanes) fn(i, Zero());
+}
+
+struct RowRange {
+  float max;    // of the magnitudes
+  float taint;  // 0, or NaN when a number is not finite
+};
+
+RowRange RangeOf(const float* x, int64_t size) {
+  F32x16 max = Zero();
+  F32x16 taint = Zero();
+  ForEachVector(x, size, size, [&](int64_t, F32x16 v) {
+    max = Max(Abs(v), max);
+    taint = Fma(v, Zero(), taint);
+  });
+  return {ReduceMax(max), ReduceAdd(taint)};
+}
+
+// One scale for the row: its largest magnitude becomes `limit`.  store(index, integers)
+template <typename StoreFn>
+float Quantise(const float* x, int64_t size, int64_t padded_size, float limit,
+               const StoreFn& store) {
+  constexpr float kTiny = 1e-30f;  // the inverse must be finite; such a row counts as zero
+  const RowRange range = RangeOf(x, size);
+  const bool zero = !(range.max >= kTiny) || range.taint != 0.0f;
+  const F32x16 inverse = Set(zero ? 0.0f : limit / range.max);
+  ForEachVector(x, size, padded_size,
+                [&](int64_t i, F32x16 v) { store(i, RoundToI32(v * inverse)); });
+  return (zero ? 0.0f : range.max / limit) + range.taint;
+}
+
+}  // namespace
+
+void MatMulInput(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end) {
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    const float* x = args.x + row * args.in_size;
+    uint32_t* words = args.words + row * args.word_stride;
+    const int64_t padded = args.padded_size;
+    switch (args.format) {
+      case MatMulFormat::kInt8:
+      case MatMulFormat::kInt4: {
+        auto* out = reinterpret_cast<int16_t*>(words);
+        args.row_scale[row] = Quantise(x, args.in_size, padded, 32767.0f,
+                                       [&](int64_t i, I32x16 v) { StoreI16(out + i, v); });
+        break;
+      }
+#if EDDY_TARGET_LEVEL >= 5
+      case MatMulFormat::kInt8Dot: {
+        auto* out = reinterpret_cast<int8_t*>(words);
+        I32x16 sum = SetI32(0);
+        args.row_scale[row] = Quantise(x, args.in_size, padded, 127.0f, [&](int64_t i, I32x16 v) {
+          StoreI8(out + i, v);
+          sum = sum + v;
+        });
+        alignas(64) int32_t lanes[kLanes];
+        Store(reinterpret_cast<float*>(lanes), ToF32(sum));
+        int32_t total = 0;
+        for (const int32_t lane : lanes) total += lane;
+        args.row_sum[row] = total;
+        break;
+      }
+      case MatMulFormat::kBF16Dot: {
+        auto* out = reinterpret_cast<uint16_t*>(words);
+        ForEachVector(x, args.in_size, padded, [&](int64_t i, F32x16 v) { StoreBf16(out + i, v); });
+        break;
+      }
+#endif
+      default: {
+        auto* out = reinterpret_cast<float*>(words);
+        ForEachVector(x, args.in_size, padded, [&](int64_t i, F32x16 v) { Store(out + i, v); });
+        break;
+      }
+    }
+  }
+}
+
+}  // namespace eddy::cpu::EDDY_TARGET

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu/matmul_plan.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/pack.h"
+
+namespace eddy::cpu {
+namespace {
+
+// A chunk has at least this many bytes of weights, so that memory streams, and products of at least
+// that many multiply-adds.
+constexpr int64_t kChunkBytesMin = 64 << 10;
+constexpr int64_t kChunksPerThreadMax = 16;
+// Words of x that stay in the L2 cache while the panels pass by.
+constexpr int64_t kRowGroupWords = 128 << 10;
+constexpr int64_t kRowGroupMin = 96;
+// Sums of 8-bit products of more inputs might not fit 32 bits.
+constexpr int64_t kInt8DotInputsMax = 1 << 16;
+// Numbers of x whose conversion is not worth waking anyone.
+constexpr int64_t kInputForkSize = 1 << 14;
+
+bool IsFloat(MatMulFormat format) {
+  return format == MatMulFormat::kF32 || format == MatMulFormat::kBF16;
+}
+
+int64_t WordStride(MatMulFormat format, int64_t padded_size) {
+  const int64_t inputs_per_word = IsFloat(format) ? 1 : format == MatMulFormat::kInt8Dot ? 4 : 2;
+  const int64_t words = CeilDivide(padded_size, kLanes) * kLanes / inputs_per_word;
+  // One line more: rows of a power of two would all fall on the same few lines of the L1 cache.
+  return CeilDivide(words, kLanes) * kLanes + kLanes;
+}
+
+}  // namespace
+
+MatMulFormat FormatOf(NumericPath path, DType dtype, int64_t in_size) {
+  switch (dtype) {
+    case DType::kBF16:
+      return path == NumericPath::kFma ? MatMulFormat::kBF16 : MatMulFormat::kBF16Dot;
+    case DType::kI8:
+      return path == NumericPath::kInt8Dot && in_size <= kInt8DotInputsMax ? MatMulFormat::kInt8Dot
+                                                                           : MatMulFormat::kInt8;
+    case DType::kI4:
+      return MatMulFormat::kInt4;
+    default:
+      return MatMulFormat::kF32;
+  }
+}
+
+void MatMulPlan::Make(std::span<const Product> products) {
+  inputs_.clear();
+  works_.clear();
+  input_chunks_.clear();
+  chunks_.clear();
+  row_count_ = products.empty() ? 0 : products[0].x.dim(0);
+  if (row_count_ == 0) return;
+  for (const Product& product : products) works_.push_back(WorkOf(product));
+  PlaceInputs();
+  CutInputs();
+  CutWork();
+}
+
+MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
+  const Matrix& weight = *product.weight;
+  CheckF32(product.x, {row_count_, weight.in_size}, "x");
+  CheckF32(product.out, {row_count_, weight.out_size}, "out");
+  EDDY_CHECK(product.out.data() != product.x.data()) << "out must not be x";
+  Work work;
+  work.in_size = weight.in_size;
+  MatMulArgs& args = work.args;
+  args.format = FormatOf(path_, weight.dtype, weight.in_size);
+  const PanelLayout layout = PanelLayoutOf(args.format, weight.in_size);
+  args.weight = static_cast<const std::byte*>(weight.buffer.data());
+  args.bias = CheckOptional(product.bias.present(), product.bias, {weight.out_size}, "bias");
+  args.out = product.out.f32();
+  args.out_size = weight.out_size;
+  args.panel_bytes = layout.panel_bytes;
+  args.header_bytes = layout.header_bytes;
+  args.unit_count = layout.unit_count;
+  const bool spread = weight.in_size % 512 != 0 || row_count_ < 4;  // see WordStride
+  if (IsFloat(args.format) && layout.padded_size() == weight.in_size && spread) {
+    args.x = static_cast<const uint32_t*>(product.x.data());
+    args.x_stride = weight.in_size;
+  } else {
+    work.input = InputOf(product, args.format, layout.padded_size());
+  }
+  return work;
+}
+
+int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t padded_size) {
+  // What the words look like depends on the numbers of the format only.
+  if (format == MatMulFormat::kInt4) format = MatMulFormat::kInt8;
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    const MatMulInputArgs& args = inputs_[i].args;
+    if (args.x == product.x.data() && args.format == format && args.padded_size == padded_size) {
+      return static_cast<int>(i);
+    }
+  }
+  Input input;
+  input.args.x = product.x.f32();
+  input.args.in_size = product.x.dim(1);
+  input.args.padded_size = padded_size;
+  input.args.word_stride = WordStride(format, padded_size);
+  input.args.format = format;
+  inputs_.push_back(input);
+  return static_cast<int>(inputs_.size()) - 1;
+}
+
+void MatMulPlan::PlaceInputs() {
+  int64_t word_count = 0;
+  int64_t row_count = 0;
+  for (Input& input : inputs_) {
+    input.first_word = word_count;
+    input.first_row = row_count;
+    word_count += row_count_ * input.args.word_stride;
+    row_count += row_count_;
+  }
+  const auto lines = static_cast<size_t>(word_count / kLanes);
+  if (words_.size() < lines) words_.resize(lines);
+  if (row_scales_.size() < static_cast<size_t>(row_count)) {
+    row_scales_.resize(static_cast<size_t>(row_count));
+    row_sums_.resize(static_cast<size_t>(row_count));
+  }
+  for (Input& input : inputs_) {
+    input.args.words = words_.data()->words + input.first_word;
+    input.args.row_scale = row_scales_.data() + input.first_row;
+    input.args.row_sum = row_sums_.data() + input.first_row;
+  }
+  for (Work& work : works_) {
+    if (work.input < 0) continue;
+    const MatMulInputArgs& input = inputs_[static_cast<size_t>(work.input)].args;
+    work.args.x = input.words;
+    work.args.x_stride = input.word_stride;
+    if (!IsFloat(work.args.format)) work.args.row_scale = input.row_scale;
+    if (work.args.format == MatMulFormat::kInt8Dot) work.args.row_sum = input.row_sum;
+  }
+}
+
+void MatMulPlan::CutInputs() {
+  int64_t size = 0;
+  for (const Input& input : inputs_) size += row_count_ * input.args.in_size;
+  // A row is the smallest piece.
+  const int64_t pieces = size < kInputForkSize ? 1 : 4 * thread_count_;
+  const int64_t rows =
+      std::max<int64_t>(1, row_count_ * static_cast<int64_t>(inputs_.size()) / pieces);
+  for (size_t i = 0; i < inputs_.size(); ++i) {
+    for (int64_t row = 0; row < row_count_; row += rows) {
+      input_chunks_.push_back({static_cast<int>(i), row, std::min(row_count_, row + rows)});
+    }
+  }
+}
+
+void MatMulPlan::CutWork() {
+  int64_t bytes = 0;
+  for (const Work& work : works_) bytes += PanelCount(work.args.out_size) * work.args.panel_bytes;
+  const int64_t block = ops_.matmul_panel_block(row_count_);
+  const bool fork = thread_count_ > 1 && bytes * row_count_ >= 2 * kForkCost;
+  const int64_t chunk_bytes = fork ? std::max(kChunkBytesMin / std::min<int64_t>(row_count_, 8),
+                                              bytes / (thread_count_ * kChunksPerThreadMax))
+                                   : bytes;
+  for (size_t i = 0; i < works_.size(); ++i) {
+    const MatMulArgs& args = works_[i].args;
+    const int64_t panels = PanelCount(args.out_size);
+    const int64_t step =
+        std::max<int64_t>(1, CeilDivide(chunk_bytes, args.panel_bytes) / block) * block;
+    const int64_t rows =
+        std::min(row_count_, std::max(kRowGroupMin, kRowGroupWords / args.x_stride));
+    const int64_t groups = CeilDivide(row_count_, rows);
+    for (int64_t panel = 0; panel < panels; panel += step) {
+      for (int64_t group = 0; group < groups; ++group) {
+        chunks_.push_back({static_cast<int>(i), row_count_ * group / groups,
+                           row_count_ * (group + 1) / groups, panel,
+                           std::min(panels, panel + step)});
+      }
+    }
+  }
+}
+
+void MatMulPlan::RunInput(int64_t chunk) const {
+  const InputChunk& piece = input_chunks_[static_cast<size_t>(chunk)];
+  ops_.matmul_input(inputs_[static_cast<size_t>(piece.input)].args, piece.row_begin, piece.row_end);
+}
+
+void MatMulPlan::Run(int64_t chunk) const {
+  // The pool takes the last chunk first; memory is better read forwards.
+  const Chunk& piece = chunks_[chunks_.size() - 1 - static_cast<size_t>(chunk)];
+  ops_.matmul(works_[static_cast<size_t>(piece.work)].args, piece.row_begin, piece.row_end,
+              piece.panel_begin, piece.panel_end);
+}
+
+}  // namespace eddy::cpu
