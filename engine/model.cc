@@ -22,14 +22,17 @@ namespace eddy {
 // already.
 absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& config, Weights& weights,
                                                              Backend& backend, ModelInfo info);
+absl::StatusOr<std::unique_ptr<Model>> MakeRwkv7(const Config& config, Weights& weights,
+                                                 Backend& backend, ModelInfo info);
 
 namespace {
 
 using MakeModel = absl::StatusOr<std::unique_ptr<Model>> (*)(const Config&, Weights&, Backend&,
                                                              ModelInfo);
 // By the model_type of config.json.
-constexpr std::array kFamilies = {std::string_view("linear_transformer")};
-constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer};
+constexpr std::array kFamilies = {std::string_view("linear_transformer"),
+                                  std::string_view("rwkv7")};
+constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer, MakeRwkv7};
 
 // The last part of the path, also of "models/shakespeare/" and ".".
 std::string FolderName(const std::string& folder) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/weights.h"
 
+#include <array>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -52,6 +53,15 @@ std::string Described(const StoredTensor& tensor) {
   return absl::StrCat(StoredTypeName(tensor.type), " ", tensor.shape.ToString());
 }
 
+Shape WithoutOnes(const Shape& shape) {
+  std::array<int64_t, Shape::kRankMax> dims = {1, 1, 1, 1};
+  size_t rank = 0;
+  for (int i = 0; i < shape.rank(); ++i) {
+    if (shape[i] != 1) dims[rank++] = shape[i];
+  }
+  return {dims[0], dims[1], dims[2], dims[3]};
+}
+
 }  // namespace
 
 std::optional<Shape> Weights::StoredShape(const std::string& name) const {
@@ -61,14 +71,16 @@ std::optional<Shape> Weights::StoredShape(const std::string& name) const {
 }
 
 const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape,
-                                 const ValueRange& range, MadeTensor* made) {
+                                 const ValueRange& range, MadeTensor* made, bool ones_count) {
   EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
   const StoredTensor* tensor = file_.Provide(name, shape, range, made);
   if (tensor == nullptr) {
     problems_.push_back(absl::StrCat(name, " is missing, expected ", shape.ToString()));
     return nullptr;
   }
-  if (!(tensor->shape == shape)) {
+  const bool fits =
+      ones_count ? tensor->shape == shape : WithoutOnes(tensor->shape) == WithoutOnes(shape);
+  if (!fits) {
     problems_.push_back(
         absl::StrCat(name, " is ", Described(*tensor), ", expected ", shape.ToString()));
     return nullptr;
@@ -97,47 +109,62 @@ bool Weights::NumbersAreSound(const std::string& name, const StoredTensor& tenso
   return true;
 }
 
-Tensor Weights::Upload(const std::string& name, const StoredTensor& tensor, DType dtype) {
-  const int64_t count = tensor.shape.element_count();
-  const int64_t bytes = count * DTypeBytes(dtype);
-  std::vector<float> floats;
-  std::vector<uint16_t> halves;
-  const void* host = nullptr;
-  if (dtype == DType::kF32) {
-    floats.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(tensor, i));
-    host = floats.data();
-  } else {
-    halves.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) halves.push_back(Bf16OfFloat(Number(tensor, i)));
-    host = halves.data();
-  }
+Tensor Weights::Upload(const std::string& name, const void* host, DType dtype, const Shape& shape) {
+  const int64_t bytes = shape.element_count() * DTypeBytes(dtype);
   absl::StatusOr<Buffer> buffer = backend_.Allocate(bytes);
   if (!buffer.ok()) {
     backend_error_ =
         absl::Status(buffer.status().code(),
                      absl::StrCat(file_.file(), ": ", name, ": ", buffer.status().message()));
-    return {};
+    return Tensor(nullptr, dtype, shape);
   }
   backend_.CopyIn(host, buffer->data(), bytes);
   loaded_.weight_bytes += bytes;
   loaded_.buffers.push_back(*std::move(buffer));
-  return loaded_.buffers.back().View(dtype, tensor.shape);
+  return loaded_.buffers.back().View(dtype, shape);
+}
+
+bool Weights::AppendVector(const std::string& name, const Shape& shape, const ValueRange& range,
+                           std::vector<float>* floats) {
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, shape, range, &made, /*ones_count=*/false);
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range)) return false;
+  const int64_t count = shape.element_count();
+  for (int64_t i = 0; i < count; ++i) floats->push_back(Number(*tensor, i));
+  return true;
 }
 
 Tensor Weights::ReadVector(const std::string& name, const Shape& shape, const ValueRange& range) {
-  MadeTensor made;
-  const StoredTensor* tensor = Ask(name, shape, range, &made);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range) || failed())
-    return {};
-  return Upload(name, *tensor, DType::kF32);
+  std::vector<float> floats;
+  if (!AppendVector(name, shape, range, &floats) || failed()) {
+    return Tensor(nullptr, DType::kF32, shape);
+  }
+  return Upload(name, floats.data(), DType::kF32, shape);
+}
+
+Tensor Weights::ReadVectors(std::span<const std::string> names, int64_t size) {
+  const Shape shape = {static_cast<int64_t>(names.size()), size};
+  std::vector<float> floats;
+  for (const std::string& name : names) AppendVector(name, {size}, {}, &floats);
+  if (failed()) return Tensor(nullptr, DType::kF32, shape);
+  return Upload(names.front(), floats.data(), DType::kF32, shape);
 }
 
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
-  return Upload(name, *tensor, dtype_);
+  const int64_t count = shape.element_count();
+  if (dtype_ == DType::kF32) {
+    std::vector<float> floats;
+    floats.reserve(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
+    return Upload(name, floats.data(), dtype_, shape);
+  }
+  std::vector<uint16_t> halves;
+  halves.reserve(static_cast<size_t>(count));
+  for (int64_t i = 0; i < count; ++i) halves.push_back(Bf16OfFloat(Number(*tensor, i)));
+  return Upload(name, halves.data(), dtype_, shape);
 }
 
 Matrix Weights::Pack(const std::string& name, const Tensor& host) {

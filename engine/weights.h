@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -38,8 +39,10 @@ class Weights {
   std::optional<Shape> StoredShape(const std::string& name) const;
   DType dtype() const { return dtype_; }
 
-  // f32, of any rank.
+  // f32, of any rank; the file may have more or fewer axes of size 1. Without data when it failed.
   Tensor ReadVector(const std::string& name, const Shape& shape, const ValueRange& range = {});
+  // Vectors of one size in one tensor [names, size], f32.
+  Tensor ReadVectors(std::span<const std::string> names, int64_t size);
   // Packed for MatMul.  shape [out, in]
   Matrix ReadMatrix(const std::string& name, const Shape& shape);
   // The same of a matrix that the file holds as [in, out]; shape as in the file.
@@ -55,14 +58,17 @@ class Weights {
   absl::StatusOr<LoadedWeights> Finish();
 
  private:
-  // The tensor if it is there in that shape; else nullptr, with the mismatch noted. It may lie in
-  // *made.
+  // The tensor if it is there in that shape (but for axes of size 1, where ones do not count); else
+  // nullptr, with the mismatch noted. It may lie in *made.
   const StoredTensor* Ask(const std::string& name, const Shape& shape, const ValueRange& range,
-                          MadeTensor* made);
+                          MadeTensor* made, bool ones_count = true);
   // Notes the first number that is not finite as `dtype` or out of range.
   bool NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
                        const ValueRange& range);
-  Tensor Upload(const std::string& name, const StoredTensor& tensor, DType dtype);
+  // Appends the numbers of one that ReadVector may read; false when it may not.
+  bool AppendVector(const std::string& name, const Shape& shape, const ValueRange& range,
+                    std::vector<float>* floats);
+  Tensor Upload(const std::string& name, const void* host, DType dtype, const Shape& shape);
   Matrix Pack(const std::string& name, const Tensor& host);
   bool failed() const { return !problems_.empty() || !backend_error_.ok(); }
 

@@ -116,7 +116,7 @@ TEST_F(LoadModelTest, UnknownFamiliesAreToldTheKnownOnes) {
   const absl::Status status = LoadWith(R"({"model_type": "llama"})");
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              HasSubstr("model_type is \"llama\", expected \"linear_transformer\""));
+              HasSubstr("model_type is \"llama\", expected one of \"linear_transformer\", "));
 }
 
 // ---- configurations that cannot be served ----

@@ -209,8 +209,7 @@ def random_tensors(config, matrix_type, rng):
     return tensors
 
 
-def write_expected(folder, config, tensors, tokens):
-    expected = all_logits(config, tensors, tokens).numpy()
+def write_expected_logits(folder, tokens, expected):
     arrays = {"tokens": ("F32", np.array(tokens, np.float64)), "logits": ("F32", expected)}
     write_safetensors(folder / "expected.safetensors", arrays)
     print(f"{folder.name}: {len(tokens)} tokens, logits from {expected.min():.2f} to {expected.max():.2f}")
@@ -227,7 +226,8 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         config = json.loads((args.model / "config.json").read_text(encoding="utf-8"))
         tensors = read_safetensors(args.model / "model.safetensors")
-        write_expected(folder, config, tensors, list(args.text.encode()))
+        tokens = list(args.text.encode())
+        write_expected_logits(folder, tokens, all_logits(config, tensors, tokens).numpy())
         return
     for seed, (name, (changes, matrix_type)) in enumerate(VARIANTS.items()):
         rng = np.random.default_rng(seed)
@@ -238,7 +238,7 @@ def main():
         write_safetensors(folder / "model.safetensors", random_tensors(config, matrix_type, rng))
         tensors = read_safetensors(folder / "model.safetensors")  # as rounded
         tokens = rng.integers(0, config["vocab_size"], TOKEN_COUNT).tolist()
-        write_expected(folder, config, tensors, tokens)
+        write_expected_logits(folder, tokens, all_logits(config, tensors, tokens).numpy())
 
 
 if __name__ == "__main__":
