@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model.h"
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -74,9 +76,11 @@ int64_t StateLayout::Add(std::string name, DType dtype, Shape shape) {
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options) {
-  if (options.weight_dtype != DType::kBF16 && options.weight_dtype != DType::kF32) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the weight type is ", DTypeName(options.weight_dtype), ", expected bf16 or f32"));
+  if (std::find(std::begin(kWeightDTypes), std::end(kWeightDTypes), options.weight_dtype) ==
+      std::end(kWeightDTypes)) {
+    return absl::InvalidArgumentError(absl::StrCat("the weight type is ",
+                                                   DTypeName(options.weight_dtype),
+                                                   ", expected f32, bf16, int8 or int4"));
   }
   if (IsSyntheticModel(folder)) return LoadSyntheticModel(folder, backend, options);
   std::error_code error;

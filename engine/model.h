@@ -59,9 +59,12 @@ class Model {
                        const Tensor& logits) = 0;
 };
 
+// How matrices can be kept. With the last two, tables stay bf16.
+inline constexpr DType kWeightDTypes[] = {DType::kF32, DType::kBF16, DType::kI8, DType::kI4};
+
 struct LoadOptions {
   std::string name;                   // empty: the folder's name
-  DType weight_dtype = DType::kBF16;  // kBF16 or kF32
+  DType weight_dtype = DType::kBF16;  // one of kWeightDTypes
 };
 
 // Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors

@@ -20,6 +20,13 @@ struct BuiltIn {
 };
 
 constexpr BuiltIn kBuiltIns[] = {
+    // Of the released RWKV-7 models' shapes and low ranks.
+    {"rwkv7-0.19b", R"({"model_type": "rwkv7", "vocab_size": 65536, "hidden_size": 768,
+      "num_hidden_layers": 12, "head_dim": 64, "intermediate_size": 3072, "decay_low_rank_dim": 64,
+      "a_low_rank_dim": 64, "v_low_rank_dim": 32, "gate_low_rank_dim": 128})"},
+    {"rwkv7-1.5b", R"({"model_type": "rwkv7", "vocab_size": 65536, "hidden_size": 2048,
+      "num_hidden_layers": 24, "head_dim": 64, "intermediate_size": 8192, "decay_low_rank_dim": 96,
+      "a_low_rank_dim": 96, "v_low_rank_dim": 64, "gate_low_rank_dim": 256})"},
     // The image models of "Transformers are RNNs", with a logit per byte value in place of their
     // mixture of logistics.
     {"mnist", R"({"model_type": "linear_transformer", "vocab_size": 256, "hidden_size": 256,

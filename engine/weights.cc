@@ -151,20 +151,21 @@ Tensor Weights::ReadVectors(std::span<const std::string> names, int64_t size) {
 }
 
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
+  const DType dtype = dtype_ == DType::kF32 ? DType::kF32 : DType::kBF16;
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, shape, {}, &made);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype, {}) || failed()) return {};
   const int64_t count = shape.element_count();
-  if (dtype_ == DType::kF32) {
+  if (dtype == DType::kF32) {
     std::vector<float> floats;
     floats.reserve(static_cast<size_t>(count));
     for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
-    return Upload(name, floats.data(), dtype_, shape);
+    return Upload(name, floats.data(), dtype, shape);
   }
   std::vector<uint16_t> halves;
   halves.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) halves.push_back(Bf16OfFloat(Number(*tensor, i)));
-  return Upload(name, halves.data(), dtype_, shape);
+  return Upload(name, halves.data(), dtype, shape);
 }
 
 Matrix Weights::Pack(const std::string& name, const Tensor& host) {

@@ -79,20 +79,28 @@ void AddDevice(CLI::App* app, Flags* flags) {
   Number(app, group, "--threads", &flags->backend.thread_count, 0, 1024,
          "Threads of the step; 0: one per core. Does not change any token.");
   app->add_option("--cpu-target", flags->backend.cpu_target,
-                  "auto, v2, v3 or v4: the x86-64 level of the code. auto takes the highest.")
+                  "auto, v2, v3, v4 or v4dot: the x86-64 level of the code; v4dot is v4 with the "
+                  "dot products of bf16 and int8. auto takes the highest.")
       ->capture_default_str()
       ->group(group);
-  app->add_option("--numeric-path", flags->backend.numeric_path,
-                  "auto or fma: the order of sums. Servers on one path give the same bits.")
+  app->add_option(
+         "--numeric-path", flags->backend.numeric_path,
+         "auto, fma, bf16dot or int8dot: how sums are made; servers on one path give the "
+         "same bits. fma: on every machine. bf16dot (auto where cpu-target is v4dot): bf16 "
+         "weights by the dot product instruction. int8dot: int8 weights, too, with x "
+         "rounded to 8 bits: fastest, but less accurate.")
       ->capture_default_str()
       ->group(group);
   app->add_option_function<std::string>(
          "--weights",
          [flags](const std::string& name) {
-           flags->load.weight_dtype = name == "f32" ? DType::kF32 : DType::kBF16;
+           for (const DType dtype : kWeightDTypes) {
+             if (name == DTypeName(dtype)) flags->load.weight_dtype = dtype;
+           }
          },
-         "f32 or bf16: how weights are kept. bf16 (default) halves memory and time per step.")
-      ->check(CLI::IsMember({"f32", "bf16"}))
+         "f32, bf16, int8 or int4: how weights are kept. bf16 (default) halves memory and time per "
+         "step; int8 and int4 (groups of 64) halve them again, at some loss of quality.")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}))
       ->group(group);
 }
 

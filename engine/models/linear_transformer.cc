@@ -224,9 +224,10 @@ void LinearTransformer::Attend(const Layer& layer, const Rows& rows, const State
   workspace.Release(mark);
   if (!q.present()) return;
 
-  Apply(layer.query, x, q);
-  Apply(layer.key, x, k);
-  Apply(layer.value, x, v);
+  const Product products[] = {{x, &layer.query.weight, layer.query.bias, q},
+                              {x, &layer.key.weight, layer.key.bias, k},
+                              {x, &layer.value.weight, layer.value.bias, v}};
+  backend_.MatMulGroup(products);
   backend_.Activate(Activation::kEluPlusOne, q, q);
   backend_.Activate(Activation::kEluPlusOne, k, k);
   RecurrenceOptions options;

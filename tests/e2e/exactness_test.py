@@ -19,6 +19,8 @@ def cpu_targets():
         targets.append("v3")
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512cd"} <= flags:
         targets.append("v4")
+    if "v4" in targets and {"avx512_bf16", "avx512_vnni"} <= flags:
+        targets.append("v4dot")
     return targets
 
 
@@ -31,7 +33,7 @@ class Exactness(unittest.TestCase):
     def test_the_golden_tokens(self):
         # Recorded once; another machine, compiler or instruction set must give them too.
         golden = json.loads((ROOT / "tests/golden/shakespeare_tokens.json").read_text(encoding="utf-8"))
-        with Server() as server:
+        with Server("--numeric-path", "fma") as server:
             for case in golden:
                 with self.subTest(case["prompt"]):
                     found = server.tokens("--prompt", case["prompt"], "--max-tokens", len(case["token_ids"]),
@@ -39,10 +41,14 @@ class Exactness(unittest.TestCase):
                     self.assertEqual(found, case["token_ids"])
 
     def test_threads_and_instruction_sets(self):
-        for threads, target in [(2, "auto")] + [(1, t) for t in cpu_targets()]:
-            with self.subTest(threads=threads, target=target):
-                with Server("--threads", threads, "--cpu-target", target) as server:
-                    self.assertEqual(server.tokens(*SAMPLED), self.expected)
+        for weights in ("bf16", "int8"):
+            path = ("--numeric-path", "fma", "--weights", weights)
+            with Server("--threads", 1, "--cpu-target", "v2", *path) as server:
+                expected = server.tokens(*SAMPLED)
+            for threads, target in [(2, "auto")] + [(1, t) for t in cpu_targets()]:
+                with self.subTest(weights=weights, threads=threads, target=target):
+                    with Server("--threads", threads, "--cpu-target", target, *path) as server:
+                        self.assertEqual(server.tokens(*SAMPLED), expected)
 
     def test_prompt_chunks(self):
         for chunk in (1, 7, 256):
