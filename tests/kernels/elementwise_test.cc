@@ -24,9 +24,13 @@ struct Accuracy {
   double relative;  // where the result is above kTiny
 };
 constexpr Accuracy kAccuracies[] = {
-    {Activation::kRelu, "relu", 0.0},  {Activation::kGelu, "gelu", 1e-6},
-    {Activation::kSilu, "silu", 3e-7}, {Activation::kSigmoid, "sigmoid", 2e-7},
-    {Activation::kTanh, "tanh", 2e-7}, {Activation::kEluPlusOne, "elu_plus_one", 1.5e-7},
+    {Activation::kSquaredRelu, "squared_relu", 6e-8},
+    {Activation::kRelu, "relu", 0.0},
+    {Activation::kGelu, "gelu", 1e-6},
+    {Activation::kSilu, "silu", 3e-7},
+    {Activation::kSigmoid, "sigmoid", 2e-7},
+    {Activation::kTanh, "tanh", 2e-7},
+    {Activation::kEluPlusOne, "elu_plus_one", 1.5e-7},
     {Activation::kExp, "exp", 1.5e-7},
 };
 

@@ -86,6 +86,47 @@ TEST_P(NumericPathTest, LayerNorm) {
   EXPECT_EQ(Hash(x), 3042037380036400080ULL);
 }
 
+TEST_P(NumericPathTest, Norms) {
+  std::vector<float> x = numbers_.Take(3 * 2 * 77, -3.0f, 7.0f);
+  std::vector<float> gate = numbers_.Take(3 * 2 * 77, -3.0f, 6.0f);
+  std::vector<float> weight = numbers_.Take(2 * 77, 0.5f, 1.0f);
+  const Shape shape = {3, 2, 77};
+  std::vector<float> all;
+  for (const NormKind kind : {NormKind::kLayer, NormKind::kRms, NormKind::kL2}) {
+    NormInputs inputs = {View(x, shape)};
+    inputs.weight = View(weight, {2, 77});
+    inputs.gate = View(gate, shape);
+    std::vector<float> out(x.size());
+    backend_->Normalise({kind, 1e-5f}, inputs, Tensor(), View(out, shape));
+    all.insert(all.end(), out.begin(), out.end());
+  }
+  EXPECT_EQ(Hash(all), 14256223014557579207ULL);
+}
+
+TEST_P(NumericPathTest, Rwkv7) {
+  const Shape flat = {5, 60}, shape = {5, 3, 20}, scale_shape = {3, 20};
+  std::vector<float> x = numbers_.Take(6 * 300, -3.0f, 6.0f);
+  const auto part = [&](int64_t i, const Shape& as) {
+    return Tensor(x.data() + i * 300, DType::kF32, as);
+  };
+  std::vector<float> scale = numbers_.Take(60, 0.5f, 1.0f);
+  std::vector<float> shifted(600), removal(300), state(60, 0.5f);
+  backend_->TokenShift(
+      RowsFixture({5}, {0}).rows(), part(0, flat), Tensor(x.data(), DType::kF32, {2, 60}),
+      {reinterpret_cast<std::byte*>(state.data()), 0, 0}, View(shifted, {2, 5, 60}));
+  backend_->Rwkv7Prepare({part(0, flat), part(1, flat), part(2, flat), part(3, flat), part(4, flat),
+                          part(5, flat), View(scale, scale_shape), View(scale, scale_shape)},
+                         View(removal, flat));
+  backend_->Rwkv7Finish(
+      {part(0, shape), part(1, shape), part(2, shape), part(3, shape), part(4, shape),
+       View(scale, scale_shape), View(scale, scale_shape), View(scale, scale_shape)},
+      64e-5f, part(5, shape));
+  for (const std::vector<float>* values : {&shifted, &removal, &state}) {
+    x.insert(x.end(), values->begin(), values->end());
+  }
+  EXPECT_EQ(Hash(x), 5767186057734390359ULL);
+}
+
 TEST_P(NumericPathTest, Activations) {
   std::vector<float> all;
   for (const Activation f :
@@ -96,6 +137,12 @@ TEST_P(NumericPathTest, Activations) {
     all.insert(all.end(), x.begin(), x.end());
   }
   EXPECT_EQ(Hash(all), 11926466836070932840ULL);
+}
+
+TEST_P(NumericPathTest, SquaredRelu) {
+  std::vector<float> x = numbers_.Take(1003, -12.0f, 24.0f);
+  backend_->Activate(Activation::kSquaredRelu, View(x, {1003}), View(x, {1003}));
+  EXPECT_EQ(Hash(x), 17919828229053555723ULL);
 }
 
 TEST_P(NumericPathTest, Sinusoid) {

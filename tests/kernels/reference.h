@@ -85,29 +85,6 @@ inline std::vector<double> MatMul(const std::vector<float>& x, const std::vector
   return y;
 }
 
-inline std::vector<double> LayerNorm(const std::vector<float>& x,
-                                     const std::vector<float>& residual,
-                                     const std::vector<float>& weight,
-                                     const std::vector<float>& bias, double eps) {
-  const size_t size = weight.size();
-  std::vector<double> y(x.size());
-  for (size_t begin = 0; begin < x.size(); begin += size) {
-    double mean = 0.0;
-    double variance = 0.0;
-    for (size_t i = 0; i < size; ++i) {
-      y[begin + i] = double{x[begin + i]} + (residual.empty() ? 0.0 : residual[begin + i]);
-      mean += y[begin + i] / static_cast<double>(size);
-    }
-    for (size_t i = 0; i < size; ++i) {
-      variance += (y[begin + i] - mean) * (y[begin + i] - mean) / static_cast<double>(size);
-    }
-    for (size_t i = 0; i < size; ++i) {
-      y[begin + i] = (y[begin + i] - mean) / std::sqrt(variance + eps) * weight[i] + bias[i];
-    }
-  }
-  return y;
-}
-
 inline double Activate(Activation f, double x) {
   switch (f) {
     case Activation::kRelu:
@@ -129,6 +106,34 @@ inline double Activate(Activation f, double x) {
   }
   return NAN;
 }
+
+// What Normalise does with rows of `size` numbers; weight and bias have one row or one per group,
+// and empty vectors are absent inputs.
+struct Norm {
+  NormOptions options;
+  std::vector<float> x, residual, weight, bias, gate;
+
+  std::vector<double> Out(size_t size) const {
+    std::vector<double> y(x.size());
+    for (size_t begin = 0; begin < x.size(); begin += size) {
+      double mean = 0.0;
+      double square = 0.0;
+      for (size_t i = begin; i < begin + size; ++i) {
+        y[i] = double{x[i]} + (residual.empty() ? 0.0 : residual[i]);
+        if (options.kind == NormKind::kLayer) mean += y[i] / static_cast<double>(size);
+      }
+      for (size_t i = begin; i < begin + size; ++i) square += (y[i] - mean) * (y[i] - mean);
+      if (options.kind != NormKind::kL2) square /= static_cast<double>(size);
+      for (size_t i = begin; i < begin + size; ++i) {
+        y[i] = (y[i] - mean) / std::sqrt(square + options.eps);
+        if (!weight.empty()) y[i] *= weight[i % weight.size()];
+        if (!bias.empty()) y[i] += bias[i % bias.size()];
+        if (!gate.empty()) y[i] *= Activate(options.gate, gate[i]);
+      }
+    }
+    return y;
+  }
+};
 
 // One token's [size] sines and cosines.
 inline std::vector<double> Sinusoid(int64_t position, int64_t size) {
