@@ -30,8 +30,8 @@ struct LoadedWeights {
 
 class Weights {
  public:
-  // Matrices become `dtype`, tables kF32 (if `dtype` is) or kBF16. `file` and `backend` must outlive
-  // this.
+  // Matrices become `dtype`, tables kF32 (if `dtype` is) or kBF16. `file` and `backend` must
+  // outlive this.
   Weights(const TensorSource& file, Backend& backend, DType dtype)
       : file_(file), backend_(backend), dtype_(dtype) {}
 

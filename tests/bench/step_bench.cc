@@ -1,148 +1,236 @@
 // SPDX-License-Identifier: Apache-2.0
 // eddy-step-bench: how fast one step of a model is, decode by number of streams and prefill by
 // prompt length, and what share that is of the roof that this machine's probe gives in the same
-// run.
+// run. README.md says what the figures mean.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
-#include <numeric>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/model.h"
-#include "kernels/backend.h"
 #include "kernels/status_macros.h"
-#include "kernels/workspace.h"
-#include "tests/bench/probe.h"
+#include "tests/bench/step_case.h"
 
 namespace eddy {
 namespace {
 
 struct Flags {
   std::string model = "models/shakespeare";
-  std::string weights = "bf16";
-  std::string cpu_target = "auto";
-  std::vector<int> streams = {1, 8, 64};
-  std::vector<int> prefill = {64, 512};
-  int threads = 0;
-  int steps = 200;
+  DType weights = DType::kBF16;
+  BackendOptions backend;
+  std::vector<int> streams = {1, 2, 4, 8, 16, 32, 64, 128, 256};
+  std::vector<int> prefill = {64, 512, 4096};
+  StepBenchOptions bench;
   bool json = false;
 };
 
-// The rows of one step, as the engine's batch has them: `rows` rows of `tokens_per_row` tokens.
-class StepRows {
- public:
-  StepRows(int rows, int tokens_per_row, int32_t vocabulary_size) {
-    const int tokens = rows * tokens_per_row;
-    for (int i = 0; i < tokens; ++i) tokens_.push_back(i * 7919 % vocabulary_size);
-    for (int r = 0; r <= rows; ++r) token_begin_.push_back(r * tokens_per_row);
-    for (int r = 0; r < rows; ++r) {
-      slot_.push_back(r);
-      position_.push_back(0);
-      logits_token_.push_back((r + 1) * tokens_per_row - 1);
-    }
-    view_ = {rows,
-             tokens,
-             rows,
-             tokens_.data(),
-             token_begin_.data(),
-             slot_.data(),
-             position_.data(),
-             logits_token_.data()};
-  }
-  const Rows& view() const { return view_; }
+// What the figures of one case are printed from.
+struct Figures {
+  Figures(const StepResult& result, const BackendInfo& backend, DType weights)
+      : tokens_per_s(result.token_count / result.pass_seconds),
+        gb_per_s(1e-9 * result.cost.bytes() / result.pass_seconds),
+        gflop_per_s(1e-9 * result.cost.operations() / result.pass_seconds),
+        probe_gb_per_s(result.probe.read_gb_per_s),
+        probe_gflop_per_s(PeakOf(result.probe, backend, weights)),
+        share_of_roof(std::max(gb_per_s / probe_gb_per_s, gflop_per_s / probe_gflop_per_s)) {}
 
- private:
-  std::vector<int32_t> tokens_, token_begin_, slot_, logits_token_;
-  std::vector<int64_t> position_;
-  Rows view_;
+  double tokens_per_s, gb_per_s, gflop_per_s, probe_gb_per_s, probe_gflop_per_s, share_of_roof;
 };
 
-struct Case {
-  const char* kind;  // "streams" or "prefill"
-  int rows;
-  int tokens_per_row;
-};
+const char* KindName(const StepCase& step_case) {
+  return step_case.kind == StepCase::Kind::kDecode ? "streams" : "prefill";
+}
 
-class StepBench {
+// Three significant places are more than such figures are worth.
+double Rounded(double value) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.4g", value);
+  return std::strtod(text, nullptr);
+}
+
+class Report {
  public:
-  StepBench(const Flags& flags, Backend& backend, Model& model, const ProbeResult& probe)
-      : flags_(flags), backend_(backend), model_(model), probe_(probe) {}
+  Report(const Flags& flags, const BackendInfo& backend, const ModelInfo& model)
+      : flags_(flags), backend_(backend), model_(model) {}
 
-  absl::Status Run(const Case& bench) {
-    const StepRows rows(bench.rows, bench.tokens_per_row, model_.info().vocabulary_size);
-    const int64_t state_bytes = model_.state_layout().bytes();
-    Workspace measure;
-    const Shape logits_shape = {bench.rows, model_.info().vocabulary_size};
-    model_.Forward(rows.view(), {}, measure, Tensor(nullptr, DType::kF32, logits_shape));
-    EDDY_ASSIGN_OR_RETURN(Buffer scratch, backend_.Allocate(measure.peak_bytes()));
-    EDDY_ASSIGN_OR_RETURN(Buffer pool, backend_.Allocate(bench.rows * state_bytes));
-    EDDY_ASSIGN_OR_RETURN(Buffer logits, backend_.Allocate(logits_shape.element_count() * 4));
-    Workspace workspace(std::move(scratch));
-    const StateRef state = {static_cast<std::byte*>(pool.data()), state_bytes, 0};
-    std::vector<double> seconds;
-    for (int i = -flags_.steps / 10; i < flags_.steps; ++i) {
-      const auto start = std::chrono::steady_clock::now();
-      workspace.Reset();
-      const Rows& device = backend_.BeginStep(rows.view());
-      model_.Forward(device, state, workspace, logits.View(DType::kF32, logits_shape));
-      EDDY_RETURN_IF_ERROR(backend_.Synchronize());
-      const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-      if (i >= 0) seconds.push_back(took.count());
+  void Print(const StepResult& result) const {
+    const Figures figures(result, backend_, flags_.weights);
+    if (flags_.json) {
+      PrintJson(result, figures);
+    } else {
+      PrintLine(result, figures);
+      if (flags_.bench.classes) PrintClasses(result);
     }
-    std::nth_element(seconds.begin(), seconds.begin() + flags_.steps / 2, seconds.end());
-    Print(bench, seconds[static_cast<size_t>(flags_.steps / 2)]);
-    return absl::OkStatus();
-  }
-
- private:
-  // A step reads the weights once and reads and writes each row's state once; a token costs two
-  // operations a parameter and six a number of the state.
-  void Print(const Case& bench, double step_seconds) const {
-    const double tokens = bench.rows * bench.tokens_per_row;
-    const auto state_bytes = static_cast<double>(model_.state_layout().bytes());
-    const double bytes =
-        static_cast<double>(model_.info().weight_bytes) + 2 * bench.rows * state_bytes;
-    const double gflop =
-        1e-9 * tokens *
-        (2 * static_cast<double>(model_.info().parameter_count) + 6 * state_bytes / 4);
-    const double roof_seconds = std::max(1e-9 * bytes / probe_.read_gb_per_s,  //
-                                         gflop / probe_.fma_gflop_per_s);
-    std::printf(
-        flags_.json
-            ? "{\"model\": \"%s\", \"weights\": \"%s\", \"%s\": %d, \"tokens_per_s\": %.1f, "
-              "\"gb_per_s\": %.2f, \"gflop_per_s\": %.2f, \"probe_gb_per_s\": %.1f, "
-              "\"probe_gflop_per_s\": %.1f, \"share_of_roof\": %.3f}\n"
-            : "%-16s %-5s %8s %5d  %10.1f tokens/s  %7.2f GB/s  %7.2f GFLOP/s  "
-              "(probe %.1f GB/s, %.1f GFLOP/s)  %.3f of the roof\n",
-        model_.info().name.c_str(), flags_.weights.c_str(), bench.kind,
-        bench.rows * bench.tokens_per_row, tokens / step_seconds, 1e-9 * bytes / step_seconds,
-        gflop / step_seconds, probe_.read_gb_per_s, probe_.fma_gflop_per_s,
-        roof_seconds / step_seconds);
     std::fflush(stdout);
   }
 
+  void PrintHead() const {
+    if (flags_.json) return;
+    std::printf("%s, %s weights of %.1f MB; %s, numeric path %s, %d threads\n", model_.name.c_str(),
+                DTypeName(flags_.weights), 1e-6 * static_cast<double>(model_.weight_bytes),
+                backend_.target.c_str(), backend_.numeric_path.c_str(), backend_.thread_count);
+    std::printf("%-14s %10s %11s %10s %10s %10s %10s %8s\n", "", "tokens/s", "ms", "GB/s",
+                "of probe", "GFLOP/s", "of probe", "of roof");
+  }
+
+ private:
+  void PrintLine(const StepResult& result, const Figures& f) const {
+    std::printf("%-8s %5d %10.1f %11.3f %10.2f %10.1f %10.1f %10.1f %7.1f%%\n",
+                KindName(result.step_case), result.step_case.size, f.tokens_per_s,
+                1e3 * result.pass_seconds, f.gb_per_s, f.probe_gb_per_s, f.gflop_per_s,
+                f.probe_gflop_per_s, 100.0 * f.share_of_roof);
+  }
+
+  void PrintJson(const StepResult& result, const Figures& f) const {
+    nlohmann::ordered_json line = {{"model", model_.name},
+                                   {"weights", DTypeName(flags_.weights)},
+                                   {KindName(result.step_case), result.step_case.size},
+                                   {"tokens_per_s", Rounded(f.tokens_per_s)},
+                                   {"gb_per_s", Rounded(f.gb_per_s)},
+                                   {"gflop_per_s", Rounded(f.gflop_per_s)},
+                                   {"probe_gb_per_s", Rounded(f.probe_gb_per_s)},
+                                   {"probe_gflop_per_s", Rounded(f.probe_gflop_per_s)},
+                                   {"share_of_roof", Rounded(f.share_of_roof)},
+                                   {"pass_ms", Rounded(1e3 * result.pass_seconds)},
+                                   {"passes", result.pass_count},
+                                   {"threads", backend_.thread_count},
+                                   {"target", backend_.target},
+                                   {"numeric_path", backend_.numeric_path}};
+    if (flags_.bench.classes) {
+      for (int i = 0; i < kOpClassCount; ++i) {
+        const OpCost& cost = result.cost.ops[static_cast<size_t>(i)];
+        line["class_ms"][kOpClassNames[i]] = Rounded(1e3 * cost.seconds);
+      }
+      line["class_ms"]["wait"] = Rounded(1e3 * WaitSeconds(result));
+      line["class_ms"]["other"] = Rounded(1e3 * OtherSeconds(result));
+      const OpCost& recurrence = result.cost.of(OpClass::kRecurrence);
+      line["recurrence_gb_per_s"] =
+          Rounded(1e-9 * recurrence.bytes / (recurrence.seconds + recurrence.wait_seconds));
+    }
+    std::printf("%s\n", line.dump().c_str());
+  }
+
+  void PrintClasses(const StepResult& result) const {
+    const auto print = [&](const char* name, double seconds) {
+      std::printf("  %-12s %9.3f ms %5.1f%%", name, 1e3 * seconds,
+                  100.0 * seconds / result.timed_pass_seconds);
+    };
+    for (int i = 0; i < kOpClassCount; ++i) {
+      const OpCost& cost = result.cost.ops[static_cast<size_t>(i)];
+      print(kOpClassNames[i], cost.seconds);
+      const double all_seconds = cost.seconds + cost.wait_seconds;
+      if (cost.bytes > 0.0) std::printf(" %8.2f GB/s", 1e-9 * cost.bytes / all_seconds);
+      if (cost.operations > 0.0) {
+        std::printf(" %8.1f GFLOP/s", 1e-9 * cost.operations / all_seconds);
+      }
+      std::printf("\n");
+    }
+    print("wait", WaitSeconds(result));
+    std::printf("\n");
+    print("other", OtherSeconds(result));
+    std::printf("\n");
+  }
+
+  static double WaitSeconds(const StepResult& result) {
+    double seconds = 0.0;
+    for (const OpCost& cost : result.cost.ops) seconds += cost.wait_seconds;
+    return seconds;
+  }
+
+  // Between the ops.
+  static double OtherSeconds(const StepResult& result) {
+    double seconds = result.timed_pass_seconds - WaitSeconds(result);
+    for (const OpCost& cost : result.cost.ops) seconds -= cost.seconds;
+    return seconds;
+  }
+
   const Flags& flags_;
-  Backend& backend_;
-  Model& model_;
-  const ProbeResult probe_;
+  const BackendInfo& backend_;
+  const ModelInfo& model_;
 };
 
+// What the system says may still be taken; 0 when it does not say.
+int64_t AvailableBytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key, unit;
+  int64_t kilobytes = 0;
+  while (file >> key >> kilobytes) {
+    std::getline(file, unit);
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  }
+  return 0;
+}
+
 absl::Status RunAll(const Flags& flags) {
-  BackendOptions options;
-  options.backend = "cpu";
-  options.cpu_target = flags.cpu_target;
-  options.thread_count = flags.threads;
-  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(options));
+  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Backend> cpu, MakeBackend(flags.backend));
+  MeteredBackend backend(std::move(cpu));
   LoadOptions load;
-  load.weight_dtype = flags.weights == "f32" ? DType::kF32 : DType::kBF16;
-  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(flags.model, *backend, load));
-  const ProbeResult probe = ProbeMachine(backend->info().thread_count);
-  StepBench bench(flags, *backend, *model, probe);
-  for (int streams : flags.streams) EDDY_RETURN_IF_ERROR(bench.Run({"streams", streams, 1}));
-  for (int tokens : flags.prefill) EDDY_RETURN_IF_ERROR(bench.Run({"prefill", 1, tokens}));
+  load.weight_dtype = flags.weights;
+  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(flags.model, backend, load));
+  Probe probe(backend.info().thread_count);
+  const Report report(flags, backend.info(), model->info());
+  report.PrintHead();
+  std::vector<StepCase> cases;
+  for (const int streams : flags.streams) cases.push_back({StepCase::Kind::kDecode, streams});
+  for (const int tokens : flags.prefill) cases.push_back({StepCase::Kind::kPrefill, tokens});
+  for (const StepCase& step_case : cases) {
+    const int64_t needed_bytes = CaseBytes(step_case, flags.bench, *model);
+    if (const int64_t available = AvailableBytes(); available > 0 && needed_bytes > available) {
+      std::fprintf(stderr, "eddy-step-bench: %s %d is left out: it needs %.1f GB, there are %.1f\n",
+                   KindName(step_case), step_case.size, 1e-9 * static_cast<double>(needed_bytes),
+                   1e-9 * static_cast<double>(available));
+      continue;
+    }
+    EDDY_ASSIGN_OR_RETURN(const StepResult result,
+                          RunCase(step_case, flags.bench, backend, *model, probe));
+    report.Print(result);
+  }
   return absl::OkStatus();
+}
+
+void AddFlags(CLI::App* app, Flags* flags) {
+  app->add_option("--model", flags->model, "model folder, or synthetic:NAME")
+      ->capture_default_str();
+  app->add_option_function<std::string>(
+         "--weights",
+         [flags](const std::string& name) {
+           for (const DType dtype : kWeightDTypes) {
+             if (name == DTypeName(dtype)) flags->weights = dtype;
+           }
+         },
+         "f32, bf16 (default), int8 or int4")
+      ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}));
+  app->add_option("--cpu-target", flags->backend.cpu_target, "auto, v2, v3, v4 or v4dot")
+      ->capture_default_str();
+  app->add_option("--numeric-path", flags->backend.numeric_path, "auto, fma, bf16dot or int8dot")
+      ->capture_default_str();
+  app->add_option("--threads", flags->backend.thread_count, "threads of a step; 0: one a core")
+      ->check(CLI::Range(0, 1024));
+  app->add_option("--streams", flags->streams, "numbers of decoding streams, by commas; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 65536))
+      ->capture_default_str();
+  app->add_option("--prefill", flags->prefill, "prompt lengths in tokens, by commas; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(0, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--chunk", flags->bench.chunk_token_count, "prompt tokens in one step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  app->add_option("--seconds", flags->bench.seconds, "measured time a case")
+      ->check(CLI::Range(0.0, 3600.0))
+      ->capture_default_str();
+  app->add_option("--steps", flags->bench.step_count_max, "measured passes a case at most")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app->add_flag("--classes", flags->bench.classes, "also the time by class of ops");
+  app->add_flag("--json", flags->json, "one JSON object a line");
 }
 
 }  // namespace
@@ -151,24 +239,13 @@ absl::Status RunAll(const Flags& flags) {
 int main(int argc, char** argv) {
   eddy::Flags flags;
   CLI::App app("Times one step of a model: decode by streams, prefill by prompt length.");
-  app.add_option("--model", flags.model, "model folder")->capture_default_str();
-  app.add_option("--weights", flags.weights, "f32 or bf16")
-      ->check(CLI::IsMember({"f32", "bf16"}))
-      ->capture_default_str();
-  app.add_option("--cpu-target", flags.cpu_target, "auto, v2, v3 or v4")->capture_default_str();
-  app.add_option("--streams", flags.streams, "numbers of decoding streams, by commas")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 4096));
-  app.add_option("--prefill", flags.prefill, "prompt lengths in tokens, by commas")
-      ->delimiter(',')
-      ->check(CLI::Range(1, 65536));
-  app.add_option("--threads", flags.threads, "worker threads; 0: one a core");
-  app.add_option("--steps", flags.steps, "steps a case; the median is printed")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str();
-  app.add_flag("--json", flags.json, "one JSON object a line");
+  eddy::AddFlags(&app, &flags);
   CLI11_PARSE(app, argc, argv);
+  std::erase(flags.streams, 0);
+  std::erase(flags.prefill, 0);
   const absl::Status status = eddy::RunAll(flags);
-  if (!status.ok()) std::fprintf(stderr, "eddy-step-bench: %s\n", status.ToString().c_str());
+  if (!status.ok()) {
+    std::fprintf(stderr, "eddy-step-bench: %s\n", std::string(status.message()).c_str());
+  }
   return status.ok() ? 0 : 1;
 }
