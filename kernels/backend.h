@@ -250,8 +250,8 @@ class Backend {
   // and frequency penalties on `seen`; biases; banned; temperature 0: the largest, ties to the
   // lower id; else divide by temperature, keep the top_k largest (ties to the lower id), then the
   // smallest set of the most probable whose sum reaches top_p (at least one), then those of at
-  // least min_p times the largest probability; draw over the kept ones in order of falling
-  // probability (ties to the lower id): the first whose sum exceeds u times the whole, u in [0, 1)
+  // least min_p times the largest probability; draw over the kept ones in order of their ids: the
+  // first whose sum exceeds u times the whole, u in [0, 1)
   // the first 53 bits of Philox4x32-10(key = seed, counter = position). Sums are those of the kept
   // ones: top_p is a share of what top_k left.
   // rows and results are host arrays; results are valid after Synchronize().

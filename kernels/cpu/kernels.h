@@ -22,6 +22,7 @@ void Rwkv7Prepare(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item
 void Rwkv7Finish(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);
 void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
 bool BlockMax(const float* x, int64_t count, float* block_max);
+uint64_t ExpWeights(const ExpWeightsArgs& args);
 double ExpSum(const float* x, int64_t count, float max, float temperature, float* out);
 
 }  // namespace eddy::cpu::EDDY_TARGET

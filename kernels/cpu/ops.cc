@@ -18,6 +18,7 @@ const Ops kOps = {
     .rwkv7_finish = &Rwkv7Finish,
     .recurrence = &Recurrence,
     .block_max = &BlockMax,
+    .exp_weights = &ExpWeights,
     .exp_sum = &ExpSum,
 };
 

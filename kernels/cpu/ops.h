@@ -140,6 +140,18 @@ struct RecurrenceArgs {
   int64_t value_size = 0;      // V
 };
 
+// exp[i] = exp((x[i] - max) / temperature); block_weight: the sum of trunc(2^40 exp[i]) over every
+// kLogitsBlock logits.
+struct ExpWeightsArgs {
+  const float* x = nullptr;
+  const float* block_max = nullptr;  // as Ops::block_max makes it; a block far below max is zero
+  float* exp = nullptr;
+  uint64_t* block_weight = nullptr;
+  int64_t count = 0;
+  float max = 0.0f;  // of x
+  float temperature = 1.0f;
+};
+
 struct Ops {
   // Rows [row_begin, row_end) and panels of 16 outputs [panel_begin, panel_end).
   void (*matmul)(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int64_t panel_begin,
@@ -160,6 +172,8 @@ struct Ops {
   void (*recurrence)(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
   // The largest of every kLogitsBlock logits; false when one is NaN or +inf.
   bool (*block_max)(const float* x, int64_t count, float* block_max);
+  // Returns the sum of all block weights.
+  uint64_t (*exp_weights)(const ExpWeightsArgs& args);
   // out = exp((x - max) / temperature); the sum of them, blocks of kLogitsBlock added up in order.
   double (*exp_sum)(const float* x, int64_t count, float max, float temperature, float* out);
 };

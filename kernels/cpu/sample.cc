@@ -42,46 +42,43 @@ double Log(double x) {
 // One row's work; holds what the steps share.
 class RowSampler {
  public:
-  RowSampler(const Ops& ops, int64_t vocabulary, const SampleRow& row, SampleScratch& scratch)
-      : ops_(ops), vocabulary_(vocabulary), row_(row), scratch_(scratch) {}
+  RowSampler(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
+             SampleScratch& scratch)
+      : ops_(ops), logits_(logits), vocabulary_(vocabulary), row_(row), scratch_(scratch) {}
 
-  void Run(const float* logits, SampleResult& result) {
+  void Run(SampleResult& result) {
     result.token = -1;
     result.log_prob = 0.0f;
     result.alternative_count = 0;
-    if (!FindMax(logits)) return;
-    const bool wants_log_probs = row_.wants_log_prob || row_.alternative_count > 0;
+    if (!FindMax()) return;
     double log_total = 0.0;
-    if (wants_log_probs) {
-      log_total = max_ + Log(ops_.exp_sum(logits, vocabulary_, max_, 1.0f, scratch_.exp.data()));
-      SetAlternatives(logits, log_total, result);
+    if (row_.wants_log_prob || row_.alternative_count > 0) {
+      log_total = max_ + Log(ops_.exp_sum(logits_, vocabulary_, max_, 1.0f, scratch_.exp.data()));
+      SetAlternatives(log_total, result);
     }
-    std::copy(logits, logits + vocabulary_, scratch_.logits.data());
-    Penalise();
-    if (!FindMax(scratch_.logits.data())) {
+    if (Penalise() && !FindMax()) {
       result.alternative_count = 0;
       return;
     }
     result.token = row_.temperature == 0.0f ? Largest() : Draw();
     if (row_.wants_log_prob) {
-      result.log_prob = static_cast<float>(logits[result.token] - log_total);
+      result.log_prob = static_cast<float>(ModelsOwnLogit(result.token) - log_total);
     }
   }
 
  private:
   // False when a logit is NaN or +inf, or none is finite.
-  bool FindMax(const float* logits) {
-    if (!ops_.block_max(logits, vocabulary_, scratch_.block_max.data())) return false;
+  bool FindMax() {
+    if (!ops_.block_max(logits_, vocabulary_, scratch_.block_max.data())) return false;
     max_ = *std::max_element(scratch_.block_max.data(), scratch_.block_max.data() + BlockCount());
     return max_ > -kInfinity;
   }
 
   int64_t BlockCount() const { return (vocabulary_ + kLogitsBlock - 1) / kLogitsBlock; }
 
-  void SetAlternatives(const float* logits, double log_total, SampleResult& result) {
+  void SetAlternatives(double log_total, SampleResult& result) {
     if (row_.alternative_count == 0) return;
-    const int64_t count =
-        KeepLargest(logits, std::min<int64_t>(row_.alternative_count, vocabulary_));
+    const int64_t count = KeepLargest(std::min<int64_t>(row_.alternative_count, vocabulary_));
     Candidate* candidates = scratch_.candidates.data();
     std::sort(candidates, candidates + count, Before);
     for (int64_t i = 0; i < count; ++i) {
@@ -91,46 +88,62 @@ class RowSampler {
     result.alternative_count = static_cast<int32_t>(count);
   }
 
-  void Penalise() {
-    float* logits = scratch_.logits.data();
+  // The logit, about to change.
+  float& Changing(int32_t token) {
+    scratch_.changed.push_back({logits_[token], token, 0});
+    return logits_[token];
+  }
+
+  // False when there was nothing to do.
+  bool Penalise() {
+    scratch_.changed.clear();
     for (const TokenCount& seen : row_.seen) {
-      float& logit = logits[seen.token];
+      float& logit = Changing(seen.token);
       logit = logit > 0.0f ? logit / row_.repetition_penalty : logit * row_.repetition_penalty;
       logit -= row_.presence_penalty;
       logit -= row_.frequency_penalty * static_cast<float>(seen.count);
     }
-    for (const LogitBias& bias : row_.biases) logits[bias.token] += bias.bias;
-    for (const int32_t token : row_.banned) logits[token] = -kInfinity;
+    for (const LogitBias& bias : row_.biases) Changing(bias.token) += bias.bias;
+    for (const int32_t token : row_.banned) Changing(token) = -kInfinity;
+    return !scratch_.changed.empty();
+  }
+
+  float ModelsOwnLogit(int32_t token) const {
+    for (const Candidate& first : scratch_.changed) {
+      if (first.token == token) return first.logit;
+    }
+    return logits_[token];
   }
 
   int32_t Largest() const {
-    const float* logits = scratch_.logits.data();
     for (int64_t block = 0;; ++block) {
       if (scratch_.block_max[static_cast<size_t>(block)] < max_) continue;
-      const float* begin = logits + block * kLogitsBlock;
-      return static_cast<int32_t>(std::find(begin, logits + vocabulary_, max_) - logits);
+      const float* begin = logits_ + block * kLogitsBlock;
+      const float* end = logits_ + vocabulary_;
+      return static_cast<int32_t>(std::find(begin, end, max_) - logits_);
     }
   }
 
-  // Gathers the tokens with a logit of at least `floor` (never those of -inf); returns their count.
-  // Each is written first and counted after: no branch to mispredict, and never past the end.
-  int64_t Gather(const float* logits, float floor) {
+  // Gathers the tokens with a logit of at least `floor` (never those of -inf) by rising id; returns
+  // their count. Each is written first and counted after: no branch to mispredict, and never past
+  // the end.
+  int64_t Gather(float floor) {
     Candidate* candidates = scratch_.candidates.data();
     int64_t count = 0;
     for (int64_t block = 0; block < BlockCount(); ++block) {
       if (scratch_.block_max[static_cast<size_t>(block)] < floor) continue;
       const int64_t end = std::min(vocabulary_, (block + 1) * kLogitsBlock);
       for (int64_t i = block * kLogitsBlock; i < end; ++i) {
-        candidates[count].logit = logits[i];
+        candidates[count].logit = logits_[i];
         candidates[count].token = static_cast<int32_t>(i);
-        count += logits[i] >= floor && logits[i] > -kInfinity ? 1 : 0;
+        count += logits_[i] >= floor && logits_[i] > -kInfinity ? 1 : 0;
       }
     }
     return count;
   }
 
-  // Leaves the k largest of `logits` in candidates, in any order; returns how many there are.
-  int64_t KeepLargest(const float* logits, int64_t k) {
+  // Leaves the k largest logits in candidates, in any order; returns how many there are.
+  int64_t KeepLargest(int64_t k) {
     float floor = -kInfinity;
     if (k <= BlockCount()) {
       // The k-th largest of the blocks' largest is no larger than the k-th largest of all.
@@ -140,7 +153,7 @@ class RowSampler {
                        [](float a, float b) { return a > b; });
       floor = selection[k - 1];
     }
-    const int64_t count = Gather(logits, floor);
+    const int64_t count = Gather(floor);
     if (count <= k) return count;
     Candidate* candidates = scratch_.candidates.data();
     std::nth_element(candidates, candidates + k, candidates + count, Before);
@@ -152,22 +165,15 @@ class RowSampler {
     uint64_t total = 0;
     for (int64_t i = 0; i < count; ++i) {
       Candidate& candidate = scratch_.candidates[static_cast<size_t>(i)];
-      candidate.weight = Weight(scratch_.exp[static_cast<size_t>(candidate.token)]);
+      candidate.weight = Weight(candidate.token);
       total += candidate.weight;
     }
     return total;
   }
 
-  static uint64_t Weight(float exp) {
+  uint64_t Weight(int64_t token) const {
+    const float exp = scratch_.exp[static_cast<size_t>(token)];
     return static_cast<uint64_t>(static_cast<int64_t>(exp * kWeightOne));
-  }
-
-  uint64_t TotalWeight() const {
-    uint64_t total = 0;
-    for (const float* e = scratch_.exp.data(); e != scratch_.exp.data() + vocabulary_; ++e) {
-      total += Weight(*e);
-    }
-    return total;
   }
 
   // The length of the shortest prefix, in order of falling probability, whose weight is at least
@@ -211,27 +217,60 @@ class RowSampler {
   }
 
   int32_t Draw() {
-    const float* logits = scratch_.logits.data();
-    float* exp = scratch_.exp.data();
-    ops_.exp_sum(logits, vocabulary_, max_, row_.temperature, exp);
+    ExpWeightsArgs args;
+    args.x = logits_;
+    args.block_max = scratch_.block_max.data();
+    args.exp = scratch_.exp.data();
+    args.block_weight = scratch_.block_weight.data();
+    args.count = vocabulary_;
+    args.max = max_;
+    args.temperature = row_.temperature;
+    uint64_t total = ops_.exp_weights(args);
     const bool cuts_k = row_.top_k > 0 && row_.top_k < vocabulary_;
     const bool cuts_p = row_.top_p < 1.0f;
-    uint64_t total = 0;
+    if (!cuts_k && !cuts_p && row_.min_p == 0.0f) return DrawOfAll(DrawTarget(total));
+    Candidate last = {-kInfinity, std::numeric_limits<int32_t>::max(), 0};
     int64_t count = 0;
     if (cuts_k) {
-      count = KeepLargest(logits, row_.top_k);
+      count = KeepLargest(row_.top_k);
       total = Weigh(count);
-    } else if (cuts_p || row_.min_p == 0.0f) {
-      total = TotalWeight();
-      count = GatherEnough(cuts_p ? ShareOf(total, row_.top_p) : DrawTarget(total));
-    } else {
-      count = Gather(logits, -kInfinity);
+      last =
+          *std::max_element(scratch_.candidates.data(), scratch_.candidates.data() + count, Before);
     }
-    if (cuts_p) count = Cut(count, ShareOf(total, row_.top_p));
-    if (row_.min_p > 0.0f) count = KeepAtLeast(count, row_.min_p);
-    if (cuts_p || row_.min_p > 0.0f) total = Weigh(count);
-    const int64_t chosen = Cut(count, DrawTarget(total)) - 1;
-    return scratch_.candidates[static_cast<size_t>(chosen)].token;
+    if (cuts_p) {
+      const uint64_t share = ShareOf(total, row_.top_p);
+      if (!cuts_k) count = GatherEnough(share);
+      last = scratch_.candidates[static_cast<size_t>(Cut(count, share) - 1)];
+    }
+    return DrawOfKept(last);
+  }
+
+  // By rising id, from the whole vocabulary.
+  int32_t DrawOfAll(uint64_t target) const {
+    int64_t block = 0;
+    while (target > scratch_.block_weight[static_cast<size_t>(block)]) {
+      target -= scratch_.block_weight[static_cast<size_t>(block++)];
+    }
+    int64_t token = block * kLogitsBlock;
+    while (target > Weight(token)) target -= Weight(token++);
+    return static_cast<int32_t>(token);
+  }
+
+  // By rising id, from the tokens down to `last` in probability that min_p leaves.
+  int32_t DrawOfKept(const Candidate& last) {
+    Candidate* all = scratch_.candidates.data();
+    int64_t count = Gather(last.logit);
+    const Candidate* end = std::remove_if(all, all + count, [&](const Candidate& candidate) {
+      return Before(last, candidate) ||
+             scratch_.exp[static_cast<size_t>(candidate.token)] < row_.min_p;
+    });
+    count = end - all;
+    uint64_t target = DrawTarget(Weigh(count));
+    for (int64_t i = 0; i < count; ++i) {
+      if (target <= all[i].weight) return all[i].token;
+      target -= all[i].weight;
+    }
+    return Largest();
   }
 
   // Gathers and weighs the most probable tokens, as many as it takes to reach `target`; returns
@@ -239,22 +278,14 @@ class RowSampler {
   int64_t GatherEnough(uint64_t target) {
     int64_t count = 0;
     for (const float depth : kDepths) {
-      count = Gather(scratch_.logits.data(), max_ - depth * row_.temperature);
+      count = Gather(max_ - depth * row_.temperature);
       if (Weigh(count) >= target) break;
     }
     return count;
   }
 
-  // Moves those of at least min_p times the largest probability (whose exp is 1) to the front.
-  int64_t KeepAtLeast(int64_t count, float min_p) {
-    Candidate* all = scratch_.candidates.data();
-    const Candidate* end = std::partition(all, all + count, [&](const Candidate& candidate) {
-      return scratch_.exp[static_cast<size_t>(candidate.token)] >= min_p;
-    });
-    return end - all;
-  }
-
   const Ops& ops_;
+  float* const logits_;
   const int64_t vocabulary_;
   const SampleRow& row_;
   SampleScratch& scratch_;
@@ -265,18 +296,19 @@ class RowSampler {
 
 void SampleScratch::Reserve(int64_t vocabulary) {
   const auto size = static_cast<size_t>(vocabulary);
-  if (logits.size() >= size) return;
+  if (exp.size() >= size) return;
   const size_t blocks = (size + kLogitsBlock - 1) / kLogitsBlock;
-  logits.resize(size);
   exp.resize(size);
   block_max.resize(blocks);
+  block_weight.resize(blocks);
   selection.resize(blocks);
   candidates.resize(size);
+  changed.reserve(size);
 }
 
-void SampleToken(const Ops& ops, const float* logits, int64_t vocabulary, const SampleRow& row,
+void SampleToken(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
                  SampleScratch& scratch, SampleResult& result) {
-  RowSampler(ops, vocabulary, row, scratch).Run(logits, result);
+  RowSampler(ops, logits, vocabulary, row, scratch).Run(result);
 }
 
 }  // namespace eddy::cpu

@@ -3,7 +3,7 @@
 //
 // Probabilities are summed as integers, in units of 2^-40 of the largest one: sums are exact, so
 // the token does not depend on the order in which candidates are visited, and nothing is ever
-// sorted whole.
+// sorted whole. Without top_k, top_p and min_p two passes over the logits are all there is.
 #pragma once
 
 #include <cstdint>
@@ -23,17 +23,18 @@ struct Candidate {
 
 // The scratch of one thread, for vocabularies up to the size it was last made for.
 struct SampleScratch {
-  std::vector<float> logits;          // [vocabulary], after penalties
-  std::vector<float> exp;             // [vocabulary]
-  std::vector<float> block_max;       // [vocabulary / kLogitsBlock]
-  std::vector<float> selection;       // [vocabulary / kLogitsBlock]
-  std::vector<Candidate> candidates;  // [vocabulary]
+  std::vector<float> exp;              // [vocabulary]
+  std::vector<float> block_max;        // [vocabulary / kLogitsBlock]
+  std::vector<uint64_t> block_weight;  // [vocabulary / kLogitsBlock]
+  std::vector<float> selection;        // [vocabulary / kLogitsBlock]
+  std::vector<Candidate> candidates;   // [vocabulary]
+  std::vector<Candidate> changed;      // the logits that penalties, biases and bans replaced
 
   void Reserve(int64_t vocabulary);
 };
 
-// `logits` [vocabulary] is left as it was.
-void SampleToken(const Ops& ops, const float* logits, int64_t vocabulary, const SampleRow& row,
+// Penalties, biases and bans are applied to `logits` [vocabulary] in place.
+void SampleToken(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
                  SampleScratch& scratch, SampleResult& result);
 
 }  // namespace eddy::cpu

@@ -202,6 +202,9 @@ inline F32x16 FromI32(I32x16 x) {
 inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
   return Quarters<I32x16>([&](int i) { return _mm_cvtps_epi32(x.v[i]); });
 }
+inline I32x16 TruncToI32(F32x16 x) {  // towards zero
+  return Quarters<I32x16>([&](int i) { return _mm_cvttps_epi32(x.v[i]); });
+}
 // The low halves of the words, which must fit 16 bits.
 inline void StoreI16(int16_t* p, I32x16 x) {
   for (int i = 0; i < 4; i += 2) {

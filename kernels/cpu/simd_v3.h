@@ -184,6 +184,9 @@ inline F32x16 FromI32(I32x16 x) { return {_mm256_cvtepi32_ps(x.lo), _mm256_cvtep
 inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
   return {_mm256_cvtps_epi32(x.lo), _mm256_cvtps_epi32(x.hi)};
 }
+inline I32x16 TruncToI32(F32x16 x) {  // towards zero
+  return {_mm256_cvttps_epi32(x.lo), _mm256_cvttps_epi32(x.hi)};
+}
 // The low halves of the words, which must fit 16 bits.
 inline void StoreI16(int16_t* p, I32x16 x) {
   const __m256i mixed = _mm256_packs_epi32(x.lo, x.hi);

@@ -127,6 +127,9 @@ inline F32x16 FromI32(I32x16 x) { return {_mm512_cvtepi32_ps(x.v)}; }
 inline I32x16 RoundToI32(F32x16 x) {  // to the nearest, ties to even
   return {_mm512_cvtps_epi32(x.v)};
 }
+inline I32x16 TruncToI32(F32x16 x) {  // towards zero
+  return {_mm512_cvttps_epi32(x.v)};
+}
 // The low halves of the words, which must fit 16 bits.
 inline void StoreI16(int16_t* p, I32x16 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(x.v));

@@ -84,8 +84,10 @@ inline std::vector<Kept> KeptTokens(const std::vector<float>& logits, const Samp
 }
 
 inline int32_t Choose(const std::vector<float>& logits, const SampleRow& row) {
-  const std::vector<Kept> kept = KeptTokens(logits, row);
+  std::vector<Kept> kept = KeptTokens(logits, row);
   if (kept.empty()) return -1;
+  std::sort(kept.begin(), kept.end(),
+            [](const Kept& a, const Kept& b) { return a.token < b.token; });
   const double u = std::ldexp(static_cast<double>(cpu::RandomBits53(row.seed, row.position)), -53);
   double sum = 0.0;
   for (const Kept& k : kept) {
