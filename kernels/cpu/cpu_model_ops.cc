@@ -11,7 +11,8 @@ namespace {
 constexpr int64_t kActivateCost = 8;
 constexpr int64_t kNormCost = 6;
 constexpr int64_t kSinusoidCost = 128;
-constexpr int64_t kShiftCost = 2;  // and one mix
+constexpr int64_t kRecurrenceCost = 4;  // of an element of the state, and its way through memory
+constexpr int64_t kShiftCost = 2;       // and one mix
 
 }  // namespace
 
@@ -223,7 +224,7 @@ void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,
   args.value_size = value_size;
   const int64_t item_count = rows.row_count * heads;
   if (tokens == 0) return;
-  const int64_t cost = CeilDivide(tokens * key_size * value_size, rows.row_count);
+  const int64_t cost = CeilDivide(tokens * key_size * value_size, rows.row_count) * kRecurrenceCost;
   Split(item_count, 1, cost,
         [&](int64_t begin, int64_t end) { ops_.recurrence(args, begin, end); });
 }
