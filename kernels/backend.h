@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/buffer.h"
 #include "kernels/op_options.h"
+#include "kernels/quantise.h"
 #include "kernels/tensor.h"
 
 namespace eddy {
@@ -174,6 +175,9 @@ class Backend {
   // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype`: f32, bf16,
   // int8 (one scale per output) or int4 (one scale per output and 64 inputs).
   virtual absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) = 0;
+  // The same of weights that are quantised already: the matrix has exactly these integers and
+  // scales, which are within the bounds of kernels/quantise.h.
+  virtual absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) = 0;
 
   // ---- a step ----
   // Takes the host's arrays and returns them as the ops want them; valid until the next BeginStep.

@@ -20,7 +20,7 @@ INCLUDES = {
     "client": {"client", "eddy"},
 }
 HOUSE = {"kernels", "engine", "server", "client", "eddy", "tests", "models", "deploy"}
-KERNEL_HEADERS_FOR_ENGINE = {"backend", "tensor", "buffer", "workspace", "check", "status_macros"}
+KERNEL_HEADERS_FOR_ENGINE = {"backend", "bf16", "quantise", "tensor", "buffer", "workspace", "check", "status_macros"}
 # No numerics in these two: everybody may check and return errors alike.
 KERNEL_HEADERS_FOR_SERVER = {"check", "status_macros"}
 

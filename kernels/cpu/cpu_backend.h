@@ -53,6 +53,7 @@ class CpuBackend final : public Backend {
     std::memset(device, value, static_cast<size_t>(bytes));
   }
   absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) override;
+  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) override;
 
   const Rows& BeginStep(const Rows& host) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
@@ -80,6 +81,9 @@ class CpuBackend final : public Backend {
   // one item.
   template <typename Fn>
   void Split(int64_t count, int64_t grain, int64_t cost, const Fn& fn) {
+  // PackMatrix of either kind of host weights, whose shape is sound.
+  template <typename Host>
+  absl::StatusOr<Matrix> Pack(const Host& host, DType dtype, int64_t out_size, int64_t in_size);
     const int64_t chunk = ChunkSize(count, grain, count * cost);
     pool_.ParallelFor(CeilDivide(count, chunk),
                       [&](int64_t i, int) { fn(i * chunk, std::min(count, (i + 1) * chunk)); });

@@ -7,6 +7,21 @@
 
 namespace eddy::cpu {
 
+template <typename Host>
+absl::StatusOr<Matrix> CpuBackend::Pack(const Host& host, DType dtype, int64_t out_size,
+                                        int64_t in_size) {
+  Matrix matrix;
+  matrix.out_size = out_size;
+  matrix.in_size = in_size;
+  matrix.dtype = dtype;
+  const MatMulFormat format = FormatOf(path_, dtype, in_size);
+  EDDY_ASSIGN_OR_RETURN(matrix.buffer, Allocate(PackedBytes(format, out_size, in_size)));
+  pool_.ParallelFor(PanelCount(out_size), [&](int64_t panel, int) {
+    PackPanel(host, format, panel, matrix.buffer.data());
+  });
+  return matrix;
+}
+
 absl::StatusOr<Matrix> CpuBackend::PackMatrix(const Tensor& host, DType dtype) {
   EDDY_CHECK(host.present() && host.shape().rank() == 2) << host.shape().ToString();
   EDDY_CHECK(host.dim(0) >= 1 && host.dim(1) >= 1) << host.shape().ToString();
@@ -18,17 +33,13 @@ absl::StatusOr<Matrix> CpuBackend::PackMatrix(const Tensor& host, DType dtype) {
     return absl::InvalidArgumentError(std::string("a weight matrix cannot be ") + DTypeName(dtype) +
                                       "; it must be f32, bf16, int8 or int4");
   }
-  Matrix matrix;
-  matrix.out_size = host.dim(0);
-  matrix.in_size = host.dim(1);
-  matrix.dtype = dtype;
-  const MatMulFormat format = FormatOf(path_, dtype, matrix.in_size);
-  EDDY_ASSIGN_OR_RETURN(matrix.buffer,
-                        Allocate(PackedBytes(format, matrix.out_size, matrix.in_size)));
-  pool_.ParallelFor(PanelCount(matrix.out_size), [&](int64_t panel, int) {
-    PackPanel(host, format, panel, matrix.buffer.data());
-  });
-  return matrix;
+  return Pack(host, dtype, host.dim(0), host.dim(1));
+}
+
+absl::StatusOr<Matrix> CpuBackend::PackQuantised(const QuantisedMatrix& host) {
+  EDDY_CHECK(host.out_size >= 1 && host.in_size >= 1) << host.out_size << " by " << host.in_size;
+  EDDY_CHECK(host.dtype == DType::kI8 || host.dtype == DType::kI4) << DTypeName(host.dtype);
+  return Pack(host, host.dtype, host.out_size, host.in_size);
 }
 
 void CpuBackend::MatMulGroup(std::span<const Product> products) {

@@ -2,9 +2,9 @@
 #include "kernels/cpu/pack.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <cstddef>
+#include <iterator>
+#include <vector>
 
 #include "kernels/check.h"
 
@@ -12,6 +12,8 @@ namespace eddy::cpu {
 namespace {
 
 constexpr int64_t kUnitBytes = 64;
+
+static_assert(kInt4GroupSize == kInt4GroupInputs);
 
 int64_t UnitInputs(MatMulFormat format) {
   switch (format) {
@@ -29,17 +31,12 @@ int64_t UnitInputs(MatMulFormat format) {
   return 1;
 }
 
-int64_t GroupCount(int64_t in_size) { return (in_size + kInt4GroupSize - 1) / kInt4GroupSize; }
-
 float ValueAt(const Tensor& host, int64_t index) {
   if (host.dtype() == DType::kBF16) {
-    const uint16_t half = static_cast<const uint16_t*>(host.data())[index];
-    return std::bit_cast<float>(static_cast<uint32_t>(half) << 16);
+    return Bf16ToF32(static_cast<const uint16_t*>(host.data())[index]);
   }
   return static_cast<const float*>(host.data())[index];
 }
-
-float ValueOfBf16(uint16_t half) { return std::bit_cast<float>(static_cast<uint32_t>(half) << 16); }
 
 // The weights of one output, from `begin` on.
 struct OutputRow {
@@ -62,57 +59,74 @@ void PackBf16(const OutputRow& row, int64_t lane, std::byte* units) {
   }
 }
 
-int Quantised(float value, float scale, int low, int high) {
-  if (scale == 0.0f) return 0;
-  return std::clamp(static_cast<int>(std::nearbyint(value / scale)), low, high);
-}
+// One output, quantised.
+struct QuantisedRow {
+  std::vector<int8_t> integers;  // [in]
+  std::vector<float> scales;     // [ScaleCount]
+};
 
-void PackInt8(const OutputRow& row, bool dot, int64_t lane, std::byte* panel, std::byte* units) {
-  float max = 0.0f;
-  for (int64_t k = 0; k < row.size; ++k) max = std::max(max, std::abs(row[k]));
-  const float scale = max / 127.0f;
-  reinterpret_cast<float*>(panel)[lane] = scale;
-  for (int64_t k = 0; k < row.size; ++k) {
-    const int q = Quantised(row[k], scale, -127, 127);
-    const int64_t place = dot ? lane * 4 + k % 4 : k % 4 / 2 * 32 + lane * 2 + k % 2;
-    units[k / 4 * kUnitBytes + place] = static_cast<std::byte>(dot ? q + 128 : q);
+void PlaceInt8(const QuantisedRow& row, bool dot, int64_t lane, std::byte* panel,
+               std::byte* units) {
+  reinterpret_cast<float*>(panel)[lane] = row.scales[0];
+  for (int64_t k = 0; k < std::ssize(row.integers); ++k) {
+    const int q = row.integers[static_cast<size_t>(k)];
+    const int64_t place = lane * 4 + (dot ? k % 4 : k % 2 * 2 + k % 4 / 2);
+    units[k / 4 * kUnitBytes + place] = static_cast<std::byte>(q + 128);
   }
 }
 
-void PackInt4Group(const OutputRow& row, int64_t group, int64_t lane, std::byte* panel,
-                   std::byte* units) {
-  const int64_t begin = group * kInt4GroupSize;
-  const int64_t end = std::min(row.size, begin + kInt4GroupSize);
-  float extreme = 0.0f;
-  for (int64_t k = begin; k < end; ++k) {
-    if (std::abs(row[k]) > std::abs(extreme)) extreme = row[k];
+void PlaceInt4(const QuantisedRow& row, int64_t lane, std::byte* panel, std::byte* units) {
+  auto* scales = reinterpret_cast<uint16_t*>(panel);
+  for (int64_t group = 0; group < std::ssize(row.scales); ++group) {
+    scales[(group / 2 * kLanes + lane) * 2 + group % 2] =
+        F32ToBf16(row.scales[static_cast<size_t>(group)]);
   }
-  // The extreme becomes -8: the range is -8 .. 7, and nothing is larger.
-  const uint16_t half = F32ToBf16(extreme / -8.0f);
-  const float scale = ValueOfBf16(half);
-  reinterpret_cast<uint16_t*>(panel)[(group / 2 * kLanes + lane) * 2 + group % 2] = half;
   auto* halves = reinterpret_cast<uint16_t*>(units);
-  for (int64_t k = begin; k < end; ++k) {
-    const auto nibble = static_cast<uint16_t>(Quantised(row[k], scale, -8, 7) & 0xf);
+  for (int64_t k = 0; k < std::ssize(row.integers); ++k) {
+    const auto nibble = static_cast<uint16_t>(row.integers[static_cast<size_t>(k)] + 8);
     uint16_t& out = halves[k / 8 * (kUnitBytes / 2) + lane * 2 + k % 2];
     out = static_cast<uint16_t>(out | nibble << (k % 8 / 2 * 4));
   }
 }
 
-}  // namespace
-
-uint16_t F32ToBf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
-  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+void Place(const QuantisedRow& row, MatMulFormat format, int64_t lane, std::byte* panel,
+           std::byte* units) {
+  if (format == MatMulFormat::kInt4) {
+    PlaceInt4(row, lane, panel, units);
+  } else {
+    PlaceInt8(row, format == MatMulFormat::kInt8Dot, lane, panel, units);
+  }
 }
+
+QuantisedRow EmptyRow(DType dtype, int64_t in_size) {
+  return {std::vector<int8_t>(static_cast<size_t>(in_size)),
+          std::vector<float>(static_cast<size_t>(ScaleCount(dtype, in_size)))};
+}
+
+DType DTypeOf(MatMulFormat format) {
+  return format == MatMulFormat::kInt4 ? DType::kI4 : DType::kI8;
+}
+
+void PackQuantised(const OutputRow& row, MatMulFormat format, int64_t lane, std::byte* panel,
+                   std::byte* units) {
+  std::vector<float> weights;
+  weights.reserve(static_cast<size_t>(row.size));
+  for (int64_t k = 0; k < row.size; ++k) weights.push_back(row[k]);
+  QuantisedRow quantised = EmptyRow(DTypeOf(format), row.size);
+  QuantiseOutput(DTypeOf(format), weights, quantised.integers, quantised.scales);
+  Place(quantised, format, lane, panel, units);
+}
+
+}  // namespace
 
 PanelLayout PanelLayoutOf(MatMulFormat format, int64_t in_size) {
   PanelLayout layout;
   layout.unit_inputs = UnitInputs(format);
   layout.unit_count = (in_size + layout.unit_inputs - 1) / layout.unit_inputs;
   if (format == MatMulFormat::kInt8 || format == MatMulFormat::kInt8Dot) layout.header_bytes = 64;
-  if (format == MatMulFormat::kInt4) layout.header_bytes = (GroupCount(in_size) + 1) / 2 * 64;
+  if (format == MatMulFormat::kInt4) {
+    layout.header_bytes = (ScaleCount(DType::kI4, in_size) + 1) / 2 * 64;
+  }
   layout.panel_bytes = layout.header_bytes + layout.unit_count * kUnitBytes;
   return layout;
 }
@@ -141,14 +155,26 @@ void PackPanel(const Tensor& host, MatMulFormat format, int64_t panel, void* pac
         break;
       case MatMulFormat::kInt8:
       case MatMulFormat::kInt8Dot:
-        PackInt8(row, format == MatMulFormat::kInt8Dot, lane, begin, units);
-        break;
       case MatMulFormat::kInt4:
-        for (int64_t group = 0; group < GroupCount(in_size); ++group) {
-          PackInt4Group(row, group, lane, begin, units);
-        }
+        PackQuantised(row, format, lane, begin, units);
         break;
     }
+  }
+}
+
+void PackPanel(const QuantisedMatrix& host, MatMulFormat format, int64_t panel, void* packed) {
+  EDDY_CHECK(host.dtype == DTypeOf(format)) << DTypeName(host.dtype);
+  const int64_t lanes = std::min(kLanes, host.out_size - panel * kLanes);
+  const PanelLayout layout = PanelLayoutOf(format, host.in_size);
+  auto* begin = static_cast<std::byte*>(packed) + panel * layout.panel_bytes;
+  QuantisedRow row = EmptyRow(host.dtype, host.in_size);
+  for (int64_t lane = 0; lane < lanes; ++lane) {
+    const int64_t out = panel * kLanes + lane;
+    LoadIntegers(host.dtype, host.integers + out * IntegerBytes(host.dtype, host.in_size),
+                 row.integers);
+    const float* scales = host.scales + out * std::ssize(row.scales);
+    std::copy(scales, scales + row.scales.size(), row.scales.begin());
+    Place(row, format, lane, begin, begin + layout.header_bytes);
   }
 }
 

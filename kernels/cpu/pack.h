@@ -5,8 +5,8 @@
 // for output `lane` of the panel:
 //   kF32      1 input: float `lane`
 //   kBF16, kBF16Dot  2 inputs: word `lane` has input 2u in its low half, 2u + 1 in its high half
-//   kInt8     4 inputs: bytes 32 i + 2 lane + j have input 4u + 2i + j
-//   kInt4     8 inputs: nibble i of 16-bit half 2 lane + j has input 8u + 2i + j
+//   kInt8     4 inputs: byte i of 16-bit half 2 lane + j has input 4u + 2i + j, plus 128
+//   kInt4     8 inputs: nibble i of 16-bit half 2 lane + j has input 8u + 2i + j, plus 8
 //   kInt8Dot  4 inputs: byte 4 lane + j has input 4u + j, plus 128
 // Header of kInt8 and kInt8Dot: 16 floats, the scale of each output. Of kInt4: the words of groups
 // 2g and 2g + 1 have the scale of `lane` as bf16 in their low and high half.
@@ -15,7 +15,9 @@
 
 #include <cstdint>
 
+#include "kernels/bf16.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/quantise.h"
 #include "kernels/tensor.h"
 
 namespace eddy::cpu {
@@ -33,11 +35,9 @@ int64_t PanelCount(int64_t out_size);
 int64_t PackedBytes(MatMulFormat format, int64_t out_size, int64_t in_size);
 
 // Writes one panel of `host` [out, in] (f32 or bf16, finite) into `packed`, which starts out
-// zeroed. int8: the scale is the largest magnitude of an output's weights over 127. int4: per
-// output and group of 64, the weight of largest magnitude over -8, rounded to bf16.
+// zeroed; int8 and int4 by the rule of kernels/quantise.h.
 void PackPanel(const Tensor& host, MatMulFormat format, int64_t panel, void* packed);
-
-// To the nearest, ties to even; NaN stays NaN.
-uint16_t F32ToBf16(float value);
+// The same of weights that are quantised already; `format` is one of their type.
+void PackPanel(const QuantisedMatrix& host, MatMulFormat format, int64_t panel, void* packed);
 
 }  // namespace eddy::cpu

@@ -139,6 +139,9 @@ void FakeBackend::Sample(const Tensor& logits, std::span<const SampleRow> rows,
 absl::StatusOr<Matrix> FakeBackend::PackMatrix(const Tensor&, DType) {
   return absl::UnimplementedError("The fake backend has no matrices.");
 }
+absl::StatusOr<Matrix> FakeBackend::PackQuantised(const QuantisedMatrix&) {
+  return absl::UnimplementedError("The fake backend has no matrices.");
+}
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::MatMulGroup(std::span<const Product>) { std::abort(); }

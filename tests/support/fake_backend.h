@@ -53,6 +53,7 @@ class FakeBackend : public Backend {
 
   // ---- ops it does not have: abort ----
   absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;
+  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix&) override;
   void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
   void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
   void MatMulGroup(std::span<const Product>) override;
