@@ -64,6 +64,9 @@ class MeteredBackend : public Backend {
   absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) override {
     return backend_->PackMatrix(host, dtype);
   }
+  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) override {
+    return backend_->PackQuantised(host);
+  }
   const Rows& BeginStep(const Rows& host) override { return backend_->BeginStep(host); }
   absl::Status Synchronize() override { return backend_->Synchronize(); }
   double WaitSeconds() const override { return backend_->WaitSeconds(); }
