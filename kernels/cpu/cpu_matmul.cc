@@ -14,7 +14,7 @@ absl::StatusOr<Matrix> CpuBackend::Pack(const Host& host, DType dtype, int64_t o
   matrix.out_size = out_size;
   matrix.in_size = in_size;
   matrix.dtype = dtype;
-  const MatMulFormat format = FormatOf(path_, dtype, in_size);
+  const MatMulFormat format = FormatOf(path_, dtype);
   EDDY_ASSIGN_OR_RETURN(matrix.buffer, Allocate(PackedBytes(format, out_size, in_size)));
   pool_.ParallelFor(PanelCount(out_size), [&](int64_t panel, int) {
     PackPanel(host, format, panel, matrix.buffer.data());

@@ -68,7 +68,7 @@ __attribute__((noinline)) void AddBlock(const MatMulArgs& args, const std::byte*
   I32x16 block[R][P];
   EDDY_UNROLL
   for (int r = 0; r < R; ++r) {
-    const int32_t start = args.row_sum == nullptr ? 0 : -128 * args.row_sum[row + r];
+    const int32_t start = -F::kOffset * args.block_sum[(row + r) * args.block_count + index];
     EDDY_UNROLL
     for (int p = 0; p < P; ++p) block[r][p] = SetI32(start);
   }
@@ -94,8 +94,8 @@ void Tile(const MatMulArgs& args, int64_t row, int64_t panel, const Ahead& ahead
     for (int p = 0; p < P; ++p) sum[r][p] = Zero();
   }
   if constexpr (F::kInteger) {
-    const int64_t blocks = (args.unit_count + F::kBlockUnits - 1) / F::kBlockUnits;
-    for (int64_t i = 0; i < blocks; ++i) AddBlock<F, R, P>(args, panels, x, row, ahead, i, sum);
+    for (int64_t i = 0; i < args.block_count; ++i)
+      AddBlock<F, R, P>(args, panels, x, row, ahead, i, sum);
   } else {
     AddUnits<F, R, P>(args, panels, x, ahead, 0, args.unit_count, sum);
   }

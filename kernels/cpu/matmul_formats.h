@@ -15,8 +15,6 @@
 
 namespace eddy::cpu::EDDY_TARGET {
 
-inline constexpr int64_t kWholePanel = int64_t{1} << 32;  // units
-
 struct F32Format {
   static constexpr int kWords = 1;
   static constexpr bool kInteger = false;
@@ -41,17 +39,20 @@ struct Bf16Format : F32Format {
   }
 };
 
-// 16-bit integers of x: pairs of inputs in a word, two pairs a unit.
+// 16-bit integers of x: pairs of inputs in a word, two pairs a unit: the low and the high bytes of
+// its 16-bit halves. Quantised weights are stored plus kOffset, without sign, which is quicker to
+// unpack; a block starts from what that adds, kOffset times the sum of x, taken away. Sums of 32
+// bits may wrap on the way: the last one fits.
 struct Int8Format {
   static constexpr int kWords = 2;
   static constexpr bool kInteger = true;
-  // 127 * 32767 * 512 < 2^31
-  static constexpr int64_t kBlockUnits = 128;
-  using Unit = const std::byte*;
-  static Unit Read(const std::byte* p) { return p; }
+  static constexpr int32_t kOffset = 128;
+  static constexpr int64_t kBlockUnits = kInt8BlockSize / 4;
+  using Unit = I32x16;
+  static Unit Read(const std::byte* p) { return LoadI32(p); }
   template <int kWord>
   static I32x16 Word(Unit unit) {
-    return WidenI8(unit + kWord * 32);
+    return kWord == 0 ? unit & SetI32(0x00ff00ff) : ShiftRightLogical16<8>(unit);
   }
   static I32x16 Broadcast(uint32_t x) { return SetI32(static_cast<int32_t>(x)); }
   static I32x16 Add(I32x16 sum, I32x16 weight, I32x16 x) { return DotI16(sum, weight, x); }
@@ -68,13 +69,14 @@ struct Int8Format {
 struct Int4Format {
   static constexpr int kWords = 4;
   static constexpr bool kInteger = true;
+  static constexpr int32_t kOffset = 8;
   static constexpr int64_t kBlockUnits = kInt4GroupSize / 8;
   using Unit = I32x16;
   static Unit Read(const std::byte* p) { return LoadI32(p); }
   template <int kWord>
   static I32x16 Word(Unit unit) {
-    if constexpr (kWord < 3) unit = ShiftLeft16<12 - 4 * kWord>(unit);
-    return ShiftRight16<12>(unit);
+    if constexpr (kWord > 0) unit = ShiftRightLogical16<4 * kWord>(unit);
+    return kWord < 3 ? unit & SetI32(0x000f000f) : unit;
   }
   static I32x16 Broadcast(uint32_t x) { return SetI32(static_cast<int32_t>(x)); }
   static I32x16 Add(I32x16 sum, I32x16 weight, I32x16 x) { return DotI16(sum, weight, x); }
@@ -101,13 +103,10 @@ struct Bf16DotFormat {
   static F32x16 Add(F32x16 sum, I32x16 weight, I32x16 x) { return DotBf16(sum, weight, x); }
 };
 
-// 8-bit integers of x, four inputs a word. The weights are stored plus 128, unsigned as the
-// instruction wants them; MatMulArgs::row_sum takes that out again.
+// 8-bit integers of x, four inputs a word.
 struct Int8DotFormat : Int8Format {
   static constexpr int kWords = 1;
-  static constexpr int64_t kBlockUnits = kWholePanel;
-  using Unit = I32x16;
-  static Unit Read(const std::byte* p) { return LoadI32(p); }
+  static constexpr int64_t kBlockUnits = kInt8DotBlockSize / 4;
   template <int kWord>
   static I32x16 Word(Unit unit) {
     return unit;

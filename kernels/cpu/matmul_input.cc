@@ -34,17 +34,37 @@ RowRange RangeOf(const float* x, int64_t size) {
   return {ReduceMax(max), ReduceAdd(taint)};
 }
 
+int32_t SumOf(I32x16 x) {
+  alignas(64) float lanes[kLanes];
+  Store(lanes, ToF32(x));
+  int32_t sum = 0;
+  for (const float lane : lanes) sum += __builtin_bit_cast(int32_t, lane);
+  return sum;
+}
+
 // One scale for the row: its largest magnitude becomes `limit`.  store(index, integers)
 template <typename StoreFn>
-float Quantise(const float* x, int64_t size, int64_t padded_size, float limit,
-               const StoreFn& store) {
+void Quantise(const MatMulInputArgs& args, int64_t row, float limit, const StoreFn& store) {
   constexpr float kTiny = 1e-30f;  // the inverse must be finite; such a row counts as zero
-  const RowRange range = RangeOf(x, size);
+  const float* x = args.x + row * args.in_size;
+  const RowRange range = RangeOf(x, args.in_size);
   const bool zero = !(range.max >= kTiny) || range.taint != 0.0f;
   const F32x16 inverse = Set(zero ? 0.0f : limit / range.max);
-  ForEachVector(x, size, padded_size,
-                [&](int64_t i, F32x16 v) { store(i, RoundToI32(v * inverse)); });
-  return (zero ? 0.0f : range.max / limit) + range.taint;
+  int32_t* block_sum = args.block_sum + row * args.block_count;
+  for (int64_t begin = 0; begin < args.padded_size; begin += args.block_size) {
+    const int64_t end =
+        begin + args.block_size < args.padded_size ? begin + args.block_size : args.padded_size;
+    const int64_t size = args.in_size - begin;
+    I32x16 sum = SetI32(0);
+    ForEachVector(x + begin, size < end - begin ? size : end - begin, end - begin,
+                  [&](int64_t i, F32x16 v) {
+                    const I32x16 integers = RoundToI32(v * inverse);
+                    store(begin + i, integers);
+                    sum = sum + integers;
+                  });
+    *block_sum++ = SumOf(sum);
+  }
+  args.row_scale[row] = (zero ? 0.0f : range.max / limit) + range.taint;
 }
 
 }  // namespace
@@ -58,23 +78,13 @@ void MatMulInput(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end
       case MatMulFormat::kInt8:
       case MatMulFormat::kInt4: {
         auto* out = reinterpret_cast<int16_t*>(words);
-        args.row_scale[row] = Quantise(x, args.in_size, padded, 32767.0f,
-                                       [&](int64_t i, I32x16 v) { StoreI16(out + i, v); });
+        Quantise(args, row, 32767.0f, [&](int64_t i, I32x16 v) { StoreI16(out + i, v); });
         break;
       }
 #if EDDY_TARGET_LEVEL >= 5
       case MatMulFormat::kInt8Dot: {
         auto* out = reinterpret_cast<int8_t*>(words);
-        I32x16 sum = SetI32(0);
-        args.row_scale[row] = Quantise(x, args.in_size, padded, 127.0f, [&](int64_t i, I32x16 v) {
-          StoreI8(out + i, v);
-          sum = sum + v;
-        });
-        alignas(64) int32_t lanes[kLanes];
-        Store(reinterpret_cast<float*>(lanes), ToF32(sum));
-        int32_t total = 0;
-        for (const int32_t lane : lanes) total += lane;
-        args.row_sum[row] = total;
+        Quantise(args, row, 127.0f, [&](int64_t i, I32x16 v) { StoreI8(out + i, v); });
         break;
       }
       case MatMulFormat::kBF16Dot: {

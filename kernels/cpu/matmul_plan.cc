@@ -16,8 +16,6 @@ constexpr int64_t kChunksPerThreadMax = 16;
 // Words of x that stay in the L2 cache while the panels pass by.
 constexpr int64_t kRowGroupWords = 128 << 10;
 constexpr int64_t kRowGroupMin = 96;
-// Sums of 8-bit products of more inputs might not fit 32 bits.
-constexpr int64_t kInt8DotInputsMax = 1 << 16;
 // Numbers of x whose conversion is not worth waking anyone.
 constexpr int64_t kInputForkSize = 1 << 14;
 
@@ -32,15 +30,20 @@ int64_t WordStride(MatMulFormat format, int64_t padded_size) {
   return CeilDivide(words, kLanes) * kLanes + kLanes;
 }
 
+// Inputs whose products are summed as integers.
+int64_t BlockSize(MatMulFormat format) {
+  if (format == MatMulFormat::kInt8) return kInt8BlockSize;
+  return format == MatMulFormat::kInt4 ? kInt4GroupSize : kInt8DotBlockSize;
+}
+
 }  // namespace
 
-MatMulFormat FormatOf(NumericPath path, DType dtype, int64_t in_size) {
+MatMulFormat FormatOf(NumericPath path, DType dtype) {
   switch (dtype) {
     case DType::kBF16:
       return path == NumericPath::kFma ? MatMulFormat::kBF16 : MatMulFormat::kBF16Dot;
     case DType::kI8:
-      return path == NumericPath::kInt8Dot && in_size <= kInt8DotInputsMax ? MatMulFormat::kInt8Dot
-                                                                           : MatMulFormat::kInt8;
+      return path == NumericPath::kInt8Dot ? MatMulFormat::kInt8Dot : MatMulFormat::kInt8;
     case DType::kI4:
       return MatMulFormat::kInt4;
     default:
@@ -69,7 +72,7 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
   Work work;
   work.in_size = weight.in_size;
   MatMulArgs& args = work.args;
-  args.format = FormatOf(path_, weight.dtype, weight.in_size);
+  args.format = FormatOf(path_, weight.dtype);
   const PanelLayout layout = PanelLayoutOf(args.format, weight.in_size);
   args.weight = static_cast<const std::byte*>(weight.buffer.data());
   args.bias = CheckOptional(product.bias.present(), product.bias, {weight.out_size}, "bias");
@@ -89,8 +92,6 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
 }
 
 int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t padded_size) {
-  // What the words look like depends on the numbers of the format only.
-  if (format == MatMulFormat::kInt4) format = MatMulFormat::kInt8;
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const MatMulInputArgs& args = inputs_[i].args;
     if (args.x == product.x.data() && args.format == format && args.padded_size == padded_size) {
@@ -103,6 +104,8 @@ int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t pad
   input.args.padded_size = padded_size;
   input.args.word_stride = WordStride(format, padded_size);
   input.args.format = format;
+  input.args.block_size = BlockSize(format);
+  if (!IsFloat(format)) input.args.block_count = CeilDivide(padded_size, BlockSize(format));
   inputs_.push_back(input);
   return static_cast<int>(inputs_.size()) - 1;
 }
@@ -110,9 +113,12 @@ int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t pad
 void MatMulPlan::PlaceInputs() {
   int64_t word_count = 0;
   int64_t row_count = 0;
+  int64_t block_count = 0;
   for (Input& input : inputs_) {
     input.first_word = word_count;
     input.first_row = row_count;
+    input.first_block = block_count;
+    block_count += row_count_ * input.args.block_count;
     word_count += row_count_ * input.args.word_stride;
     row_count += row_count_;
   }
@@ -120,20 +126,23 @@ void MatMulPlan::PlaceInputs() {
   if (words_.size() < lines) words_.resize(lines);
   if (row_scales_.size() < static_cast<size_t>(row_count)) {
     row_scales_.resize(static_cast<size_t>(row_count));
-    row_sums_.resize(static_cast<size_t>(row_count));
+  }
+  if (block_sums_.size() < static_cast<size_t>(block_count)) {
+    block_sums_.resize(static_cast<size_t>(block_count));
   }
   for (Input& input : inputs_) {
     input.args.words = words_.data()->words + input.first_word;
     input.args.row_scale = row_scales_.data() + input.first_row;
-    input.args.row_sum = row_sums_.data() + input.first_row;
+    input.args.block_sum = block_sums_.data() + input.first_block;
   }
   for (Work& work : works_) {
     if (work.input < 0) continue;
     const MatMulInputArgs& input = inputs_[static_cast<size_t>(work.input)].args;
     work.args.x = input.words;
     work.args.x_stride = input.word_stride;
-    if (!IsFloat(work.args.format)) work.args.row_scale = input.row_scale;
-    if (work.args.format == MatMulFormat::kInt8Dot) work.args.row_sum = input.row_sum;
+    work.args.row_scale = input.row_scale;
+    work.args.block_sum = input.block_sum;
+    work.args.block_count = input.block_count;
   }
 }
 

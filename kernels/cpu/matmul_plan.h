@@ -21,8 +21,8 @@ enum class NumericPath : uint8_t {
   kInt8Dot,  // and int8 weights by that of 8-bit integers
 };
 
-// How a matrix of that storage and size is packed and multiplied.
-MatMulFormat FormatOf(NumericPath path, DType dtype, int64_t in_size);
+// How a matrix of that storage is packed and multiplied.
+MatMulFormat FormatOf(NumericPath path, DType dtype);
 
 class MatMulPlan {
  public:
@@ -41,8 +41,9 @@ class MatMulPlan {
  private:
   struct Input {
     MatMulInputArgs args;
-    int64_t first_word = 0;  // in words_
-    int64_t first_row = 0;   // in row_scales_ and row_sums_
+    int64_t first_word = 0;   // in words_
+    int64_t first_row = 0;    // in row_scales_
+    int64_t first_block = 0;  // in block_sums_
   };
   struct Work {
     MatMulArgs args;
@@ -78,7 +79,7 @@ class MatMulPlan {
   std::vector<Chunk> chunks_;
   std::vector<Line> words_;
   std::vector<float> row_scales_;
-  std::vector<int32_t> row_sums_;
+  std::vector<int32_t> block_sums_;
 };
 
 }  // namespace eddy::cpu

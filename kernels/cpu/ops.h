@@ -33,30 +33,36 @@ enum class MatMulFormat : uint8_t {
 
 // Inputs that share a scale in kInt4.
 inline constexpr int64_t kInt4GroupSize = 64;
+// Inputs whose products are summed as integers: 127 * 32767 * 512 and 127 * 127 * 2^16 fit 32 bits.
+inline constexpr int64_t kInt8BlockSize = 512;
+inline constexpr int64_t kInt8DotBlockSize = 1 << 16;
 
 struct MatMulArgs {
-  const uint32_t* x = nullptr;        // [row, x_stride], words as MatMulInput makes them
-  const float* row_scale = nullptr;   // [row], of integer formats
-  const int32_t* row_sum = nullptr;   // [row], of kInt8Dot: the sum of a row's integers
-  const std::byte* weight = nullptr;  // packed
-  const float* bias = nullptr;        // [out] or null
-  float* out = nullptr;               // [row, out]
+  const uint32_t* x = nullptr;         // [row, x_stride], words as MatMulInput makes them
+  const float* row_scale = nullptr;    // [row], of integer formats
+  const int32_t* block_sum = nullptr;  // [row, block], of integer formats: the sums of x
+  const std::byte* weight = nullptr;   // packed
+  const float* bias = nullptr;         // [out] or null
+  float* out = nullptr;                // [row, out]
   int64_t x_stride = 0;
   int64_t out_size = 0;
   int64_t panel_bytes = 0;
   int64_t header_bytes = 0;  // in front of a panel's units
   int64_t unit_count = 0;    // of a panel, 64 bytes each
+  int64_t block_count = 0;   // of a row, of integer formats
   MatMulFormat format = MatMulFormat::kF32;
 };
 
 struct MatMulInputArgs {
-  const float* x = nullptr;    // [row, in]
-  uint32_t* words = nullptr;   // [row, word_stride], 64-byte aligned
-  float* row_scale = nullptr;  // [row]
-  int32_t* row_sum = nullptr;  // [row]
+  const float* x = nullptr;      // [row, in]
+  uint32_t* words = nullptr;     // [row, word_stride], 64-byte aligned
+  float* row_scale = nullptr;    // [row]
+  int32_t* block_sum = nullptr;  // [row, block]: the sums of block_size integers each
   int64_t in_size = 0;
   int64_t padded_size = 0;  // inputs up to the last unit's end; behind in_size they become zeros
   int64_t word_stride = 0;  // room for padded_size rounded up to 16 inputs
+  int64_t block_size = 0;   // a multiple of 16
+  int64_t block_count = 0;
   MatMulFormat format = MatMulFormat::kF32;
 };
 
@@ -86,6 +92,26 @@ struct TokenShiftArgs {
   int64_t token_count = 0;
   int64_t size = 0;
   int64_t mix_count = 0;
+};
+
+struct ShortConvolutionArgs {
+  const float* x = nullptr;
+  const float* weight = nullptr;
+  float* out = nullptr;
+  const int32_t* token_begin = nullptr;
+  const int32_t* slot = nullptr;
+  std::byte* state = nullptr;  // of slot 0
+  int64_t state_slot_bytes = 0;
+  int64_t row_count = 0;
+  int64_t channel_count = 0;
+  int64_t width = 0;  // W
+};
+
+struct GatedDecayArgs {
+  float* decay = nullptr;
+  const float* rate = nullptr;
+  const float* bias = nullptr;
+  int64_t head_count = 0;
 };
 
 struct Rwkv7PrepareArgs {
@@ -162,9 +188,13 @@ struct Ops {
   int64_t (*matmul_panel_block)(int64_t row_count);
   void (*normalise)(const NormArgs& args, int64_t row_begin, int64_t row_end);
   void (*activate)(Activation f, const float* x, float* out, int64_t count);
+  void (*gate)(Activation f, const float* x, const float* y, float* out, int64_t count);
   void (*embed_row)(const void* table_row, DType dtype, float* out, int64_t size);
   void (*sinusoid_row)(int64_t position, float* out, int64_t size);
   void (*token_shift)(const TokenShiftArgs& args, int64_t column_begin, int64_t column_end);
+  void (*short_convolution)(const ShortConvolutionArgs& args, int64_t column_begin,
+                            int64_t column_end);
+  void (*gated_decay)(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end);
   // Items are (token, head), head fastest.
   void (*rwkv7_prepare)(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
   void (*rwkv7_finish)(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);

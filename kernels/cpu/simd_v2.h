@@ -177,21 +177,12 @@ inline I32x16 LoadI32(const std::byte* p) {
   return Quarters<I32x16>(
       [p](int i) { return _mm_load_si128(reinterpret_cast<const __m128i*>(p + 16 * i)); });
 }
-// 32 signed bytes as 16-bit integers.
-inline I32x16 WidenI8(const std::byte* p) {
-  return Quarters<I32x16>([p](int i) {
-    return _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8 * i)));
-  });
-}
 template <int kBits>
-inline I32x16 ShiftLeft16(I32x16 x) {
-  return Quarters<I32x16>([&](int i) { return _mm_slli_epi16(x.v[i], kBits); });
+inline I32x16 ShiftRightLogical16(I32x16 x) {
+  return Quarters<I32x16>([&](int i) { return _mm_srli_epi16(x.v[i], kBits); });
 }
-template <int kBits>
-inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
-  return Quarters<I32x16>([&](int i) { return _mm_srai_epi16(x.v[i], kBits); });
-}
-// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
+// wraps around.
 inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
   return Quarters<I32x16>(
       [&](int i) { return _mm_add_epi32(sum.v[i], _mm_madd_epi16(a.v[i], b.v[i])); });

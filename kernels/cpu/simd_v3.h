@@ -162,20 +162,12 @@ inline I32x16 LoadI32(const std::byte* p) {
   return {_mm256_load_si256(reinterpret_cast<const __m256i*>(p)),
           _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32))};
 }
-// 32 signed bytes as 16-bit integers.
-inline I32x16 WidenI8(const std::byte* p) {
-  return {_mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(p))),
-          _mm256_cvtepi8_epi16(_mm_load_si128(reinterpret_cast<const __m128i*>(p + 16)))};
-}
 template <int kBits>
-inline I32x16 ShiftLeft16(I32x16 x) {
-  return {_mm256_slli_epi16(x.lo, kBits), _mm256_slli_epi16(x.hi, kBits)};
+inline I32x16 ShiftRightLogical16(I32x16 x) {
+  return {_mm256_srli_epi16(x.lo, kBits), _mm256_srli_epi16(x.hi, kBits)};
 }
-template <int kBits>
-inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
-  return {_mm256_srai_epi16(x.lo, kBits), _mm256_srai_epi16(x.hi, kBits)};
-}
-// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
+// wraps around.
 inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
   return {_mm256_add_epi32(sum.lo, _mm256_madd_epi16(a.lo, b.lo)),
           _mm256_add_epi32(sum.hi, _mm256_madd_epi16(a.hi, b.hi))};

@@ -100,19 +100,12 @@ inline F32x16 High(Bf16Pairs pairs) {
 // ---- integers: sixteen words of 32 bits, or 32 of 16 ----
 
 inline I32x16 LoadI32(const std::byte* p) { return {_mm512_load_si512(p)}; }
-// 32 signed bytes as 16-bit integers.
-inline I32x16 WidenI8(const std::byte* p) {
-  return {_mm512_cvtepi8_epi16(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)))};
-}
 template <int kBits>
-inline I32x16 ShiftLeft16(I32x16 x) {
-  return {_mm512_slli_epi16(x.v, kBits)};
+inline I32x16 ShiftRightLogical16(I32x16 x) {
+  return {_mm512_srli_epi16(x.v, kBits)};
 }
-template <int kBits>
-inline I32x16 ShiftRight16(I32x16 x) {  // with the sign
-  return {_mm512_srai_epi16(x.v, kBits)};
-}
-// In every word: sum + low halves' product + high halves' product, of signed halves; exact.
+// In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
+// wraps around.
 inline I32x16 DotI16(I32x16 sum, I32x16 a, I32x16 b) {
 #if EDDY_TARGET_LEVEL >= 5
   // Not the intrinsic: gcc 12 moves the sums of a tile to other registers and to memory at every
