@@ -215,6 +215,8 @@ class Backend {
   }
   // out = f(x), elementwise; out may be x.
   virtual void Activate(Activation f, const Tensor& x, const Tensor& out) = 0;
+  // out = f(x) y, elementwise; out may be x or y.
+  virtual void Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) = 0;
   // out[i] = x[rows.logits_token[i]].  x [T, D], out [logits_count, D]
   virtual void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) = 0;
 
@@ -222,6 +224,15 @@ class Backend {
   // becomes the row's last x.  x [T, D], mix [n, D], out [n, T, D]; state [D] f32
   virtual void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
                           const StateRef& state, const Tensor& out) = 0;
+  // A causal convolution of each channel by itself, then silu: out[t, c] = silu(sum_i weight[i, c]
+  // x[t - W + 1 + i, c]); the W - 1 inputs before a row's first token are the state (oldest
+  // first), which becomes the session's last ones. Not in place.
+  // x, out [T, C], weight [W, C]; state [W - 1, C] f32
+  virtual void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                                const StateRef& state, const Tensor& out) = 0;
+  // Gated DeltaNet (2412.06464) and Mamba-2 (2405.21060), in place:
+  //   decay <- exp(-exp(rate) softplus(decay + bias)).  decay [T, H], rate (A_log), bias [H]
+  virtual void GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) = 0;
   // RWKV-7 (2503.14456), between the projections and the recurrence, in place; with a = sigmoid of
   // rate and kappa = k k_k divided by max(its norm over the head, 1e-12):
   //   decay <- w = exp(-e^(-1/2) sigmoid(decay));  v <- v + (first_v - v) sigmoid(value_mix)

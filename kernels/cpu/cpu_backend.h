@@ -65,9 +65,13 @@ class CpuBackend final : public Backend {
   void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
                  const Tensor& out) override;
   void Activate(Activation f, const Tensor& x, const Tensor& out) override;
+  void Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) override;
   void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) override;
   void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix, const StateRef& state,
                   const Tensor& out) override;
+  void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                        const StateRef& state, const Tensor& out) override;
+  void GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) override;
   void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) override;
   void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) override;
   void Recurrence(const RecurrenceOptions& options, const Rows& rows,
@@ -77,13 +81,13 @@ class CpuBackend final : public Backend {
               std::span<SampleResult> results) override;
 
  private:
+  // PackMatrix of either kind of host weights, whose shape is sound.
+  template <typename Host>
+  absl::StatusOr<Matrix> Pack(const Host& host, DType dtype, int64_t out_size, int64_t in_size);
   // Calls fn(begin, end) over [0, count) in pieces that are multiples of `grain`; `cost` is that of
   // one item.
   template <typename Fn>
   void Split(int64_t count, int64_t grain, int64_t cost, const Fn& fn) {
-  // PackMatrix of either kind of host weights, whose shape is sound.
-  template <typename Host>
-  absl::StatusOr<Matrix> Pack(const Host& host, DType dtype, int64_t out_size, int64_t in_size);
     const int64_t chunk = ChunkSize(count, grain, count * cost);
     pool_.ParallelFor(CeilDivide(count, chunk),
                       [&](int64_t i, int) { fn(i * chunk, std::min(count, (i + 1) * chunk)); });

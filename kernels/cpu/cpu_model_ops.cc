@@ -85,6 +85,15 @@ void CpuBackend::Activate(Activation f, const Tensor& x, const Tensor& out) {
   });
 }
 
+void CpuBackend::Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) {
+  CheckF32(x, x.shape(), "x");
+  CheckF32(y, x.shape(), "y");
+  CheckF32(out, x.shape(), "out");
+  Split(x.element_count(), kLanes, kActivateCost, [&](int64_t begin, int64_t end) {
+    ops_.gate(f, x.f32() + begin, y.f32() + begin, out.f32() + begin, end - begin);
+  });
+}
+
 void CpuBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) {
   const int64_t size = x.dim(1);
   CheckF32(x, {rows.token_count, size}, "x");
@@ -116,6 +125,43 @@ void CpuBackend::TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix
   // By columns: a row's first token reads the state that its last one replaces.
   Split(args.size, kLanes, args.token_count * args.mix_count * kShiftCost,
         [&](int64_t begin, int64_t end) { ops_.token_shift(args, begin, end); });
+}
+
+void CpuBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                                  const StateRef& state, const Tensor& out) {
+  ShortConvolutionArgs args;
+  args.channel_count = x.dim(1);
+  args.width = weight.dim(0);
+  args.row_count = rows.row_count;
+  EDDY_CHECK(args.width >= 1) << args.width;
+  CheckF32(x, {rows.token_count, args.channel_count}, "x");
+  CheckF32(weight, {args.width, args.channel_count}, "weight");
+  CheckF32(out, {rows.token_count, args.channel_count}, "out");
+  EDDY_CHECK(state.base != nullptr);
+  EDDY_CHECK(out.data() != x.data()) << "out must not be x";
+  args.x = x.f32();
+  args.weight = weight.f32();
+  args.out = out.f32();
+  args.token_begin = rows.token_begin;
+  args.slot = rows.slot;
+  args.state = state.base + state.offset_bytes;
+  args.state_slot_bytes = state.slot_bytes;
+  // By columns: a row's first tokens read the state that its last ones replace.
+  Split(args.channel_count, kLanes, rows.token_count * (args.width + kActivateCost),
+        [&](int64_t begin, int64_t end) { ops_.short_convolution(args, begin, end); });
+}
+
+void CpuBackend::GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) {
+  GatedDecayArgs args;
+  args.head_count = decay.dim(1);
+  CheckF32(decay, {decay.dim(0), args.head_count}, "decay");
+  CheckF32(rate, {args.head_count}, "rate");
+  CheckF32(bias, {args.head_count}, "bias");
+  args.decay = decay.f32();
+  args.rate = rate.f32();
+  args.bias = bias.f32();
+  Split(decay.dim(0), 1, args.head_count * kActivateCost * 4,
+        [&](int64_t begin, int64_t end) { ops_.gated_decay(args, begin, end); });
 }
 
 void CpuBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {

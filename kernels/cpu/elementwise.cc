@@ -2,40 +2,65 @@
 #include <cstdint>
 
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/row_vectors.h"
 #include "kernels/cpu/simd.h"
 #include "kernels/cpu/vector_math.h"
 
 namespace eddy::cpu::EDDY_TARGET {
 namespace {
 
-template <typename Fn>
-inline void Map(const float* x, float* out, int64_t count, const Fn& fn) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) Store(out + i, fn(Load(x + i)));
-  if (i < count) StorePartial(out + i, fn(LoadPartial(x + i, count - i)), count - i);
+// Calls run(f) with the function of a vector that `f` names.
+template <typename Run>
+inline void WithFunction(Activation f, const Run& run) {
+  switch (f) {
+    case Activation::kRelu:
+      return run([](F32x16 v) { return Max(Zero(), v); });
+    case Activation::kSquaredRelu:
+      return run([](F32x16 v) { return Max(Zero(), v) * Max(Zero(), v); });
+    case Activation::kGelu:
+      return run([](F32x16 v) { return Gelu(v); });
+    case Activation::kSilu:
+      return run([](F32x16 v) { return v * Sigmoid(v); });
+    case Activation::kSigmoid:
+      return run([](F32x16 v) { return Sigmoid(v); });
+    case Activation::kTanh:
+      return run([](F32x16 v) { return Tanh(v); });
+    case Activation::kEluPlusOne:
+      return run([](F32x16 v) { return Select(Less(Zero(), v), v + Set(1.0f), Exp(v)); });
+    case Activation::kExp:
+      return run([](F32x16 v) { return Exp(v); });
+  }
 }
 
 }  // namespace
 
 void Activate(Activation f, const float* x, float* out, int64_t count) {
-  switch (f) {
-    case Activation::kRelu:
-      return Map(x, out, count, [](F32x16 v) { return Max(Zero(), v); });
-    case Activation::kSquaredRelu:
-      return Map(x, out, count, [](F32x16 v) { return Max(Zero(), v) * Max(Zero(), v); });
-    case Activation::kGelu:
-      return Map(x, out, count, [](F32x16 v) { return Gelu(v); });
-    case Activation::kSilu:
-      return Map(x, out, count, [](F32x16 v) { return v * Sigmoid(v); });
-    case Activation::kSigmoid:
-      return Map(x, out, count, [](F32x16 v) { return Sigmoid(v); });
-    case Activation::kTanh:
-      return Map(x, out, count, [](F32x16 v) { return Tanh(v); });
-    case Activation::kEluPlusOne:
-      return Map(x, out, count,
-                 [](F32x16 v) { return Select(Less(Zero(), v), v + Set(1.0f), Exp(v)); });
-    case Activation::kExp:
-      return Map(x, out, count, [](F32x16 v) { return Exp(v); });
+  WithFunction(f, [=](auto function) {
+    ForEachVector(0, count, [&](int64_t i, auto lanes) {
+      StorePartial(out + i, function(LoadPartial(x + i, lanes)), lanes);
+    });
+  });
+}
+
+void Gate(Activation f, const float* x, const float* y, float* out, int64_t count) {
+  WithFunction(f, [=](auto function) {
+    ForEachVector(0, count, [&](int64_t i, auto lanes) {
+      const F32x16 value = function(LoadPartial(x + i, lanes));
+      StorePartial(out + i, value * LoadPartial(y + i, lanes), lanes);
+    });
+  });
+}
+
+void GatedDecay(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end) {
+  const int64_t heads = args.head_count;
+  for (int64_t token = token_begin; token < token_end; ++token) {
+    float* decay = args.decay + token * heads;
+    ForEachVector(0, heads, [&](int64_t i, auto lanes) {
+      const F32x16 rate = Exp(LoadPartial(args.rate + i, lanes));
+      const F32x16 step =
+          Softplus(LoadPartial(decay + i, lanes) + LoadPartial(args.bias + i, lanes));
+      StorePartial(decay + i, Exp(Negate(rate * step)), lanes);
+    });
   }
 }
 

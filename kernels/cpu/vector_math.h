@@ -33,6 +33,23 @@ inline F32x16 Exp(F32x16 x) {
   return y * PowerOfTwo(half) * PowerOfTwo(power - half);
 }
 
+// log(1 + y) for y in [0, 1].
+inline F32x16 Log1p(F32x16 y) {
+  // 1 + y = (1 + f) 2^e with f in [-0.293, 0.415]; f is exact.
+  const Mask16 small = Less(y, Set(0.414213562f));
+  const F32x16 f = Select(small, y, (y - Set(1.0f)) * Set(0.5f));
+  const F32x16 e = Select(small, Zero(), Set(1.0f));
+  const F32x16 p = Polynomial(f, Set(7.0376836292e-2f), -1.1514610310e-1f, 1.1676998740e-1f,
+                              -1.2420140846e-1f, 1.4249322787e-1f, -1.6668057665e-1f,
+                              2.0000714765e-1f, -2.4999993993e-1f, 3.3333331174e-1f);
+  const F32x16 square = f * f;
+  const F32x16 tail = Fma(e, Set(-2.12194440e-4f), p * square * f);
+  return Fma(e, Set(0.693359375f), f + Fma(square, Set(-0.5f), tail));
+}
+
+// log(1 + exp(x)).
+inline F32x16 Softplus(F32x16 x) { return Max(Zero(), x) + Log1p(Exp(Negate(Abs(x)))); }
+
 inline F32x16 Sigmoid(F32x16 x) { return Set(1.0f) / (Set(1.0f) + Exp(Negate(x))); }
 
 inline F32x16 Tanh(F32x16 x) {

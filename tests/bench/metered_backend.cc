@@ -82,6 +82,10 @@ void MeteredBackend::Activate(Activation f, const Tensor& x, const Tensor& out) 
   Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->Activate(f, x, out); });
 }
 
+void MeteredBackend::Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->Gate(f, x, y, out); });
+}
+
 void MeteredBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) {
   Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->GatherLogitsRows(rows, x, out); });
 }
@@ -90,6 +94,17 @@ void MeteredBackend::TokenShift(const Rows& rows, const Tensor& x, const Tensor&
                                 const StateRef& state, const Tensor& out) {
   Meter(OpClass::kElementwise, 8.0 * Count(rows.row_count * x.dim(1)), 0.0,
         [&] { backend_->TokenShift(rows, x, mix, state, out); });
+}
+
+void MeteredBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                                      const StateRef& state, const Tensor& out) {
+  const int64_t state_numbers = (weight.dim(0) - 1) * weight.dim(1);
+  Meter(OpClass::kElementwise, 8.0 * Count(rows.row_count * state_numbers), 0.0,
+        [&] { backend_->ShortConvolution(rows, x, weight, state, out); });
+}
+
+void MeteredBackend::GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->GatedDecay(decay, rate, bias); });
 }
 
 void MeteredBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {

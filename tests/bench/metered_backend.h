@@ -77,9 +77,13 @@ class MeteredBackend : public Backend {
   void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
                  const Tensor& out) override;
   void Activate(Activation f, const Tensor& x, const Tensor& out) override;
+  void Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) override;
   void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) override;
   void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix, const StateRef& state,
                   const Tensor& out) override;
+  void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                        const StateRef& state, const Tensor& out) override;
+  void GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) override;
   void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) override;
   void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) override;
   void Recurrence(const RecurrenceOptions& options, const Rows& rows,

@@ -139,6 +139,21 @@ TEST_P(NumericPathTest, Activations) {
   EXPECT_EQ(Hash(all), 11926466836070932840ULL);
 }
 
+TEST_P(NumericPathTest, GatedDeltaNet) {
+  std::vector<float> x = numbers_.Take(5 * 60, -6.0f, 12.0f);
+  std::vector<float> weight = numbers_.Take(4 * 60, -1.0f, 2.0f);
+  std::vector<float> out(300), state(180, 0.5f);
+  backend_->ShortConvolution(RowsFixture({5}, {0}).rows(), View(x, {5, 60}), View(weight, {4, 60}),
+                             {reinterpret_cast<std::byte*>(state.data()), 0, 0},
+                             View(out, {5, 60}));
+  std::vector<float> rate(weight.begin(), weight.begin() + 60);
+  backend_->GatedDecay(View(x, {5, 60}), View(rate, {60}), View(rate, {60}));
+  for (const std::vector<float>* values : {&out, &state}) {
+    x.insert(x.end(), values->begin(), values->end());
+  }
+  EXPECT_EQ(Hash(x), 8974314890672090133ULL);
+}
+
 TEST_P(NumericPathTest, SquaredRelu) {
   std::vector<float> x = numbers_.Take(1003, -12.0f, 24.0f);
   backend_->Activate(Activation::kSquaredRelu, View(x, {1003}), View(x, {1003}));

@@ -154,6 +154,12 @@ void FakeBackend::TokenShift(const Rows&, const Tensor&, const Tensor&, const St
                              const Tensor&) {
   std::abort();
 }
+void FakeBackend::Gate(Activation, const Tensor&, const Tensor&, const Tensor&) { std::abort(); }
+void FakeBackend::ShortConvolution(const Rows&, const Tensor&, const Tensor&, const StateRef&,
+                                   const Tensor&) {
+  std::abort();
+}
+void FakeBackend::GatedDecay(const Tensor&, const Tensor&, const Tensor&) { std::abort(); }
 void FakeBackend::Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) { std::abort(); }
 void FakeBackend::Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) { std::abort(); }
 void FakeBackend::Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&,
