@@ -43,6 +43,20 @@ std::string FolderName(const std::string& folder) {
   return error ? folder : path.filename().string();
 }
 
+absl::StatusOr<DType> WeightDType(const Config& config, const LoadOptions& options) {
+  if (!config.Has(kQuantisationKey)) return options.weight_dtype.value_or(DType::kBF16);
+  constexpr std::string_view kNames[] = {"int8", "int4"};
+  EDDY_ASSIGN_OR_RETURN(const size_t choice, config.Choice(kQuantisationKey, kNames));
+  const DType dtype = choice == 0 ? DType::kI8 : DType::kI4;
+  if (options.weight_dtype.value_or(dtype) != dtype) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        config.file(), ": ", kQuantisationKey, " is \"", DTypeName(dtype), "\": these weights are ",
+        DTypeName(dtype), " already and cannot become ", DTypeName(*options.weight_dtype),
+        "; load them as they are, or the original model"));
+  }
+  return dtype;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const TensorSource& source,
                                                 Backend& backend, const LoadOptions& options,
                                                 std::string name) {
@@ -50,9 +64,11 @@ absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const Tens
   ModelInfo info;
   info.name = options.name.empty() ? std::move(name) : options.name;
   info.family = std::string(kFamilies[family]);
-  info.weight_dtype = options.weight_dtype;
-  Weights weights(source, backend, options.weight_dtype);
-  return kMakeModel[family](config, weights, backend, std::move(info));
+  EDDY_ASSIGN_OR_RETURN(info.weight_dtype, WeightDType(config, options));
+  Weights weights(source, backend, info.weight_dtype);
+  auto model = kMakeModel[family](config, weights, backend, std::move(info));
+  if (options.matrices != nullptr) *options.matrices = weights.matrices();
+  return model;
 }
 
 absl::StatusOr<std::unique_ptr<Model>> LoadSyntheticModel(const std::string& model,
@@ -76,10 +92,10 @@ int64_t StateLayout::Add(std::string name, DType dtype, Shape shape) {
 
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options) {
-  if (std::find(std::begin(kWeightDTypes), std::end(kWeightDTypes), options.weight_dtype) ==
-      std::end(kWeightDTypes)) {
+  if (options.weight_dtype && std::find(std::begin(kWeightDTypes), std::end(kWeightDTypes),
+                                        *options.weight_dtype) == std::end(kWeightDTypes)) {
     return absl::InvalidArgumentError(absl::StrCat("the weight type is ",
-                                                   DTypeName(options.weight_dtype),
+                                                   DTypeName(*options.weight_dtype),
                                                    ", expected f32, bf16, int8 or int4"));
   }
   if (IsSyntheticModel(folder)) return LoadSyntheticModel(folder, backend, options);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/weights.h"
 #include "kernels/backend.h"
 #include "kernels/workspace.h"
 
@@ -62,14 +63,22 @@ class Model {
 // How matrices can be kept. With the last two, tables stay bf16.
 inline constexpr DType kWeightDTypes[] = {DType::kF32, DType::kBF16, DType::kI8, DType::kI4};
 
+// The key of config.json that says that the folder's matrices are "int8" or "int4" already
+// (engine/weights.h). One that is not is quantised at load, to the same bits.
+inline constexpr char kQuantisationKey[] = "eddy_quantization";
+
 struct LoadOptions {
-  std::string name;                   // empty: the folder's name
-  DType weight_dtype = DType::kBF16;  // one of kWeightDTypes
+  std::string name;  // empty: the folder's name
+  // One of kWeightDTypes; absent: what the folder is quantised to, else bf16.
+  std::optional<DType> weight_dtype;
+  // Where to note the matrices of the model, if anywhere.
+  std::vector<MatrixName>* matrices = nullptr;
 };
 
 // Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors
 // name the file, the key or tensor, what was found and what was expected. The backend must outlive
-// the model. "synthetic:NAME" in place of a folder makes one (engine/synthetic.h).
+// the model. FAILED_PRECONDITION for a weight type other than what the folder is quantised to.
+// "synthetic:NAME" in place of a folder makes one (engine/synthetic.h).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options);
 

@@ -66,10 +66,11 @@ class EntryReader {
   absl::StatusOr<StoredType> Type() const {
     const auto dtype = entry_.find("dtype");
     if (dtype == entry_.end()) return Error("has no dtype");
-    for (StoredType type : {StoredType::kF32, StoredType::kF16, StoredType::kBF16}) {
+    for (StoredType type : {StoredType::kF32, StoredType::kF16, StoredType::kBF16, StoredType::kI8,
+                            StoredType::kU8}) {
       if (*dtype == StoredTypeName(type)) return type;
     }
-    return Error("has dtype ", Printed(*dtype), ", expected F32, F16 or BF16");
+    return Error("has dtype ", Printed(*dtype), ", expected F32, F16, BF16, I8 or U8");
   }
 
   absl::StatusOr<Shape> ReadShape() const {

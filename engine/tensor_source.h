@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <span>
@@ -12,13 +13,30 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/bf16.h"
 #include "kernels/tensor.h"
 
 namespace eddy {
 
-enum class StoredType : uint8_t { kF32, kF16, kBF16 };
+// Integers are those of quantised matrices only (engine/weights.h).
+enum class StoredType : uint8_t { kF32, kF16, kBF16, kI8, kU8 };
 
-constexpr int64_t StoredTypeBytes(StoredType type) { return type == StoredType::kF32 ? 4 : 2; }
+constexpr int64_t StoredTypeBytes(StoredType type) {
+  switch (type) {
+    case StoredType::kF32:
+      return 4;
+    case StoredType::kF16:
+    case StoredType::kBF16:
+      return 2;
+    case StoredType::kI8:
+    case StoredType::kU8:
+      break;
+  }
+  return 1;
+}
+constexpr bool IsInteger(StoredType type) {
+  return type == StoredType::kI8 || type == StoredType::kU8;
+}
 const char* StoredTypeName(StoredType type);  // as the safetensors format spells it: "F32"
 
 struct StoredTensor {
@@ -26,6 +44,22 @@ struct StoredTensor {
   Shape shape;                      // a dimension may be 0
   std::span<const std::byte> data;  // of any alignment
 };
+
+float F16ToF32(uint16_t half);
+// Number `i` of a tensor that is not of integers, exact in f32.
+inline float NumberAt(const StoredTensor& tensor, int64_t i) {
+  const std::byte* at = tensor.data.data() + i * StoredTypeBytes(tensor.type);
+  if (tensor.type == StoredType::kF32) {
+    float number = 0.0f;
+    std::memcpy(&number, at, sizeof(number));
+    return number;
+  }
+  EDDY_CHECK(!IsInteger(tensor.type)) << StoredTypeName(tensor.type);
+  uint16_t bits = 0;
+  std::memcpy(&bits, at, sizeof(bits));
+  if (tensor.type == StoredType::kF16) return F16ToF32(bits);
+  return Bf16ToF32(bits);
+}
 
 // Values must be above one bound and at most the other.
 struct ValueRange {

@@ -3,46 +3,16 @@
 
 #include <array>
 #include <bit>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/json.h"
+#include "kernels/bf16.h"
 
 namespace eddy {
 namespace {
 
 constexpr size_t kProblemsShownMax = 20;
-
-float FloatOfHalf(uint16_t half) {
-  const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;
-  const uint32_t exponent = (half >> 10) & 0x1fu;
-  const uint32_t fraction = half & 0x3ffu;
-  if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);
-  if (exponent != 0) return std::bit_cast<float>(sign | (exponent + 112) << 23 | fraction << 13);
-  const float tiny = static_cast<float>(fraction) * 0x1p-24f;  // subnormal or zero; exact
-  return sign != 0 ? -tiny : tiny;
-}
-
-// Number `i` of a tensor, exact in f32. The data may be unaligned.
-float Number(const StoredTensor& tensor, int64_t i) {
-  const std::byte* at = tensor.data.data() + i * StoredTypeBytes(tensor.type);
-  if (tensor.type == StoredType::kF32) {
-    float number = 0.0f;
-    std::memcpy(&number, at, sizeof(number));
-    return number;
-  }
-  uint16_t bits = 0;
-  std::memcpy(&bits, at, sizeof(bits));
-  if (tensor.type == StoredType::kF16) return FloatOfHalf(bits);
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
-
-// Nearest, ties to even; the number is finite and stays so.
-uint16_t Bf16OfFloat(float number) {
-  const uint32_t bits = std::bit_cast<uint32_t>(number);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 
 // Whether a float of these bits is finite as `dtype`: the largest ones round to infinity as bf16.
 bool FiniteAs(DType dtype, uint32_t bits) {
@@ -67,12 +37,17 @@ Shape WithoutOnes(const Shape& shape) {
 std::optional<Shape> Weights::StoredShape(const std::string& name) const {
   const StoredTensor* tensor = file_.Find(name);
   if (tensor == nullptr) return std::nullopt;
+  if (dtype_ == DType::kI4 && HasQuantised(name)) return {{tensor->shape[0], 2 * tensor->shape[1]}};
   return tensor->shape;
+}
+
+void Weights::Expect(const std::string& name) {
+  EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
 }
 
 const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape,
                                  const ValueRange& range, MadeTensor* made, bool ones_count) {
-  EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
+  Expect(name);
   const StoredTensor* tensor = file_.Provide(name, shape, range, made);
   if (tensor == nullptr) {
     problems_.push_back(absl::StrCat(name, " is missing, expected ", shape.ToString()));
@@ -85,6 +60,11 @@ const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape,
         absl::StrCat(name, " is ", Described(*tensor), ", expected ", shape.ToString()));
     return nullptr;
   }
+  if (IsInteger(tensor->type)) {
+    problems_.push_back(absl::StrCat(name, " is ", Described(*tensor),
+                                     ", expected F32, F16 or BF16 ", shape.ToString()));
+    return nullptr;
+  }
   loaded_.parameter_count += shape.element_count();
   return tensor;
 }
@@ -93,7 +73,7 @@ bool Weights::NumbersAreSound(const std::string& name, const StoredTensor& tenso
                               const ValueRange& range) {
   const int64_t count = tensor.shape.element_count();
   for (int64_t i = 0; i < count; ++i) {
-    const float number = Number(tensor, i);
+    const float number = NumberAt(tensor, i);
     if (!FiniteAs(dtype, std::bit_cast<uint32_t>(number))) {
       problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
                                        ", expected a finite ", DTypeName(dtype)));
@@ -130,7 +110,7 @@ bool Weights::AppendVector(const std::string& name, const Shape& shape, const Va
   const StoredTensor* tensor = Ask(name, shape, range, &made, /*ones_count=*/false);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range)) return false;
   const int64_t count = shape.element_count();
-  for (int64_t i = 0; i < count; ++i) floats->push_back(Number(*tensor, i));
+  for (int64_t i = 0; i < count; ++i) floats->push_back(NumberAt(*tensor, i));
   return true;
 }
 
@@ -159,17 +139,16 @@ Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   if (dtype == DType::kF32) {
     std::vector<float> floats;
     floats.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
+    for (int64_t i = 0; i < count; ++i) floats.push_back(NumberAt(*tensor, i));
     return Upload(name, floats.data(), dtype, shape);
   }
   std::vector<uint16_t> halves;
   halves.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) halves.push_back(Bf16OfFloat(Number(*tensor, i)));
+  for (int64_t i = 0; i < count; ++i) halves.push_back(F32ToBf16(NumberAt(*tensor, i)));
   return Upload(name, halves.data(), dtype, shape);
 }
 
-Matrix Weights::Pack(const std::string& name, const Tensor& host) {
-  absl::StatusOr<Matrix> matrix = backend_.PackMatrix(host, dtype_);
+Matrix Weights::Keep(const std::string& name, absl::StatusOr<Matrix> matrix) {
   if (!matrix.ok()) {
     backend_error_ =
         absl::Status(matrix.status().code(),
@@ -180,7 +159,13 @@ Matrix Weights::Pack(const std::string& name, const Tensor& host) {
   return *std::move(matrix);
 }
 
+Matrix Weights::Pack(const std::string& name, const Tensor& host) {
+  return Keep(name, backend_.PackMatrix(host, dtype_));
+}
+
 Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
+  matrices_.push_back({name, /*transposed=*/false});
+  if (HasQuantised(name)) return ReadQuantised(name, shape, /*transposed=*/false);
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
@@ -196,11 +181,13 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
   const int64_t count = shape.element_count();
   std::vector<float> floats;
   floats.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) floats.push_back(Number(*tensor, i));
+  for (int64_t i = 0; i < count; ++i) floats.push_back(NumberAt(*tensor, i));
   return Pack(name, Tensor(floats.data(), DType::kF32, shape));
 }
 
 Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape) {
+  matrices_.push_back({name, /*transposed=*/true});
+  if (HasQuantised(name)) return ReadQuantised(name, shape, /*transposed=*/true);
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, shape, {}, &made);
   if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
@@ -208,7 +195,7 @@ Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape
   floats.reserve(static_cast<size_t>(shape.element_count()));
   for (int64_t out = 0; out < shape[1]; ++out) {
     for (int64_t in = 0; in < shape[0]; ++in) {
-      floats.push_back(Number(*tensor, in * shape[1] + out));
+      floats.push_back(NumberAt(*tensor, in * shape[1] + out));
     }
   }
   return Pack(name, Tensor(floats.data(), DType::kF32, {shape[1], shape[0]}));

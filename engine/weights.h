@@ -4,6 +4,12 @@
 //
 // The Read functions do not fail one by one: each mismatch is noted, an empty value comes back, and
 // Finish tells all of them in one error, with the tensors that nobody asked for. Not thread-safe.
+//
+// Where matrices become int8 or int4, the file may have them so already. NAME is then I8 of the
+// matrix's shape, or for int4 U8 of half as many columns: two integers to a byte, that of the even
+// column in the low half, in two's complement. NAME.scale is F32 [out], or for int4 BF16 [out,
+// ceil(in / 64)]. What they are is said in kernels/quantise.h, and the packed matrix has the same
+// bits as if it were quantised here.
 #pragma once
 
 #include <cstdint>
@@ -28,6 +34,12 @@ struct LoadedWeights {
   int64_t weight_bytes = 0;  // on the backend
 };
 
+// A matrix that a model multiplies with, as the file names it.
+struct MatrixName {
+  std::string name;
+  bool transposed = false;  // the file holds it as [in, out]
+};
+
 class Weights {
  public:
   // Matrices become `dtype`, tables kF32 (if `dtype` is) or kBF16. `file` and `backend` must
@@ -36,7 +48,8 @@ class Weights {
       : file_(file), backend_(backend), dtype_(dtype) {}
 
   const TensorSource& file() const { return file_; }
-  // The shape of a tensor that may be read; nullopt when there is none of that name.
+  // The shape of a tensor that may be read, of an int4 matrix in numbers; nullopt when there is
+  // none of that name.
   std::optional<Shape> StoredShape(const std::string& name) const;
   DType dtype() const { return dtype_; }
 
@@ -50,6 +63,8 @@ class Weights {
   Matrix ReadTransposedMatrix(const std::string& name, const Shape& shape);
   // Not packed, for Embed.  shape [vocabulary, E]
   Tensor ReadTable(const std::string& name, const Shape& shape);
+  // Those that ReadMatrix and ReadTransposedMatrix were asked for, in order.
+  const std::vector<MatrixName>& matrices() const { return matrices_; }
   // The file may have this tensor; it is not needed.
   void Ignore(const std::string& name) { asked_.insert(name); }
 
@@ -59,6 +74,7 @@ class Weights {
   absl::StatusOr<LoadedWeights> Finish();
 
  private:
+  void Expect(const std::string& name);  // asked for, for the first time
   // The tensor if it is there in that shape (but for axes of size 1, where ones do not count); else
   // nullptr, with the mismatch noted. It may lie in *made.
   const StoredTensor* Ask(const std::string& name, const Shape& shape, const ValueRange& range,
@@ -71,6 +87,14 @@ class Weights {
                     std::vector<float>* floats);
   Tensor Upload(const std::string& name, const void* host, DType dtype, const Shape& shape);
   Matrix Pack(const std::string& name, const Tensor& host);
+  // Keeps a matrix that the backend has packed, or its error.
+  Matrix Keep(const std::string& name, absl::StatusOr<Matrix> matrix);
+  // Of a matrix that the file has as `dtype_` already; shape as in the file, in numbers.
+  bool HasQuantised(const std::string& name) const;
+  Matrix ReadQuantised(const std::string& name, const Shape& shape, bool transposed);
+  std::vector<std::byte> QuantisedIntegers(const std::string& name, const Shape& shape,
+                                           bool transposed);
+  std::vector<float> QuantisedScales(const std::string& name, int64_t out_size, int64_t in_size);
   bool failed() const { return !problems_.empty() || !backend_error_.ok(); }
 
   const TensorSource& file_;
@@ -78,6 +102,7 @@ class Weights {
   const DType dtype_;
   LoadedWeights loaded_;
   std::set<std::string, std::less<>> asked_;
+  std::vector<MatrixName> matrices_;
   std::vector<std::string> problems_;
   absl::Status backend_error_;
 };

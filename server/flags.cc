@@ -98,8 +98,10 @@ void AddDevice(CLI::App* app, Flags* flags) {
              if (name == DTypeName(dtype)) flags->load.weight_dtype = dtype;
            }
          },
-         "f32, bf16, int8 or int4: how weights are kept. bf16 (default) halves memory and time per "
-         "step; int8 and int4 (groups of 64) halve them again, at some loss of quality.")
+         "f32, bf16, int8 or int4: how weights are kept. bf16 halves memory and time per step; "
+         "int8 "
+         "and int4 (groups of 64) halve them again, at some loss of quality. Default: what the "
+         "folder was quantised to (eddy quantize), else bf16.")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}))
       ->group(group);
 }
@@ -118,6 +120,10 @@ void AddBatch(CLI::App* app, Flags* flags) {
       "prompt makes for others.");
   Number(app, group, "--prefill-chunk", &engine.prefill_chunk_token_count, 1, 1 << 20,
          "Tokens of one prompt in one step. Does not change any token.");
+  Number(app, group, "--prefill-beside-decode", &engine.prefill_beside_decode_token_count, 1,
+         1 << 20,
+         "Prompt tokens of a step in which others decode; or as many as decode, if more. Smaller "
+         "keeps the others' tokens steadier, larger lets prompts in sooner.");
   Number(app, group, "--queue", &engine.submit_queue_capacity, 1, 1 << 20,
          "Turns that may wait; one more is refused with RESOURCE_EXHAUSTED and the time to come "
          "again.");

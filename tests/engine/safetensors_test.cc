@@ -129,7 +129,7 @@ const BrokenFile kBrokenFiles[] = {
     {"no_shape", Entry(R"({"dtype":"F32","data_offsets":[0,8]})"), "\"t\" has no shape"},
     {"no_offsets", Entry(R"({"dtype":"F32","shape":[2]})"), "\"t\" has no data_offsets"},
     {"dtype_integer", Entry(R"({"dtype":"I64","shape":[1],"data_offsets":[0,8]})"),
-     "dtype \"I64\", expected F32, F16 or BF16"},
+     "dtype \"I64\", expected F32, F16, BF16, I8 or U8"},
     {"dtype_eight_bit", Entry(R"({"dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8]})"),
      "F8_E4M3"},
     {"dtype_lower_case", Entry(R"({"dtype":"f32","shape":[2],"data_offsets":[0,8]})"), "dtype"},

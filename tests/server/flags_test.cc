@@ -39,7 +39,7 @@ TEST(FlagsTest, DefaultsServeOnLoopback) {
   EXPECT_EQ(parsed.flags.server.listen, "127.0.0.1:50051");
   EXPECT_EQ(parsed.flags.server.metrics_listen, "127.0.0.1:9464");
   EXPECT_EQ(parsed.flags.engine.slot_count, EngineOptions().slot_count);
-  EXPECT_EQ(parsed.flags.load.weight_dtype, DType::kBF16);
+  EXPECT_EQ(parsed.flags.load.weight_dtype, std::nullopt);
   EXPECT_EQ(parsed.flags.grace, std::chrono::seconds(30));
   EXPECT_EQ(parsed.flags.engine.reader_stall_max, EngineOptions().reader_stall_max);
 }
@@ -72,6 +72,8 @@ const std::vector<const char*> kEveryFlag = {"--model",
                                              "13",
                                              "--prefill-chunk",
                                              "14",
+                                             "--prefill-beside-decode",
+                                             "25",
                                              "--queue",
                                              "15",
                                              "--session-turns-max",
@@ -112,6 +114,7 @@ TEST(FlagsTest, EveryFlagArrives) {
   EXPECT_EQ(flags.engine.batch_row_count_max, 12);
   EXPECT_EQ(flags.engine.batch_token_count_max, 13);
   EXPECT_EQ(flags.engine.prefill_chunk_token_count, 14);
+  EXPECT_EQ(flags.engine.prefill_beside_decode_token_count, 25);
   EXPECT_EQ(flags.engine.submit_queue_capacity, 15);
   EXPECT_EQ(flags.engine.session_turn_count_max, 16);
   EXPECT_EQ(flags.engine.prompt_token_count_max, 17);
@@ -159,6 +162,7 @@ TEST(FlagsTest, HelpTeachesEveryFlag) {
                            "--batch-rows-max",
                            "--batch-tokens-max",
                            "--prefill-chunk",
+                           "--prefill-beside-decode",
                            "--queue",
                            "--session-turns-max",
                            "--prompt-tokens-max",
