@@ -53,7 +53,8 @@ EngineCore::EngineCore(std::unique_ptr<Backend> backend, std::unique_ptr<Model> 
       scheduler_({.slot_count = options.slot_count,
                   .row_count_max = options.batch_row_count_max,
                   .token_count_max = options.batch_token_count_max,
-                  .prefill_chunk_token_count = options.prefill_chunk_token_count}),
+                  .prefill_chunk_token_count = options.prefill_chunk_token_count,
+                  .prefill_beside_decode_token_count = options.prefill_beside_decode_token_count}),
       batch_(options.batch_row_count_max, options.batch_token_count_max) {}
 
 EngineCore::~EngineCore() {

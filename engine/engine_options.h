@@ -15,6 +15,8 @@ struct EngineOptions {
   int32_t batch_row_count_max = 64;         // rows of a step; clamped to slot_count
   int32_t batch_token_count_max = 512;      // tokens of a step, decode rows included
   int32_t prefill_chunk_token_count = 256;  // prompt tokens of one row in a step
+  // Prompt tokens of a step in which others decode; or as many as there are such rows, if more.
+  int32_t prefill_beside_decode_token_count = 8;
   int32_t submit_queue_capacity = 256;      // turns waiting for a slot or for their session
   int32_t session_turn_count_max = 16;      // turns of one session waiting for the one that runs
   int32_t stream_capacity = 256;  // chunks a slow reader may leave before its turn is parked

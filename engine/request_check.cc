@@ -201,6 +201,8 @@ absl::Status CheckEngineOptions(const EngineOptions& options) {
       CheckRange("batch_token_count_max", options.batch_token_count_max, 1, 1 << 20));
   EDDY_RETURN_IF_ERROR(
       CheckRange("prefill_chunk_token_count", options.prefill_chunk_token_count, 1, 1 << 20));
+  EDDY_RETURN_IF_ERROR(CheckRange("prefill_beside_decode_token_count",
+                                  options.prefill_beside_decode_token_count, 1, 1 << 20));
   EDDY_RETURN_IF_ERROR(
       CheckRange("submit_queue_capacity", options.submit_queue_capacity, 1, kMost));
   EDDY_RETURN_IF_ERROR(

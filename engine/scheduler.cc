@@ -9,7 +9,8 @@ namespace eddy {
 
 Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
   EDDY_CHECK(options.row_count_max >= 1 && options.token_count_max >= 1 &&
-             options.prefill_chunk_token_count >= 1);
+             options.prefill_chunk_token_count >= 1 &&
+             options.prefill_beside_decode_token_count >= 1);
   decode_.reserve(static_cast<size_t>(options.slot_count));
   prefill_.reserve(static_cast<size_t>(options.slot_count));
 }
@@ -27,7 +28,8 @@ void Scheduler::Next(std::span<const MovableTurn> turns, Batch* batch) {
     AddDecode(turns, row_count_max, batch);
   } else if (row_count_max > 1) {
     AddDecode(turns, row_count_max - 1, batch);
-    AddPrefill(turns, batch);
+    const int32_t beside = std::max(options_.prefill_beside_decode_token_count, batch->row_count());
+    AddPrefill(turns, decode_.empty() ? options_.token_count_max : beside, batch);
   } else {
     const auto last_move = [&](int32_t i) { return turns[static_cast<size_t>(i)].last_move; };
     const bool decode_waited_longer = std::any_of(decode_.begin(), decode_.end(), [&](int32_t i) {
@@ -36,7 +38,7 @@ void Scheduler::Next(std::span<const MovableTurn> turns, Batch* batch) {
     if (decode_waited_longer) {
       AddDecode(turns, 1, batch);
     } else {
-      AddPrefill(turns, batch);
+      AddPrefill(turns, options_.token_count_max, batch);
     }
   }
 }
@@ -60,19 +62,31 @@ void Scheduler::AddDecode(std::span<const MovableTurn> turns, int32_t count_max,
   }
 }
 
-void Scheduler::AddPrefill(std::span<const MovableTurn> turns, Batch* batch) {
+void Scheduler::AddPrefill(std::span<const MovableTurn> turns, int32_t token_count_max,
+                           Batch* batch) {
+  int32_t left = std::min(token_count_max, options_.token_count_max - batch->token_count());
+  const int32_t oldest = prefill_.front();
+  int32_t kept = (left + 3) / 4;  // for the oldest, until it has its chunk
+  std::sort(prefill_.begin(), prefill_.end(), [&](int32_t a, int32_t b) {
+    const size_t size_a = turns[static_cast<size_t>(a)].prompt.size();
+    const size_t size_b = turns[static_cast<size_t>(b)].prompt.size();
+    return size_a != size_b ? size_a < size_b : a < b;
+  });
   for (const int32_t i : prefill_) {
-    int32_t room = std::min(options_.token_count_max - batch->token_count(),
-                            options_.prefill_chunk_token_count);
-    if (room == 0 || batch->row_count() == options_.row_count_max) return;
+    if (i == oldest) kept = 0;
+    const int32_t rows_left = options_.row_count_max - batch->row_count() - (kept > 0 ? 1 : 0);
+    int32_t room = std::min(left - kept, options_.prefill_chunk_token_count);
+    if (room <= 0 || rows_left <= 0) continue;
     const MovableTurn& turn = turns[static_cast<size_t>(i)];
     batch->AddRow(i, turn.slot, turn.position);
     if (turn.pending_token >= 0) {
       batch->AddToken(turn.pending_token);
       --room;
+      --left;
     }
     const size_t count = std::min(turn.prompt.size(), static_cast<size_t>(room));
     batch->AddTokens(turn.prompt.first(count));
+    left -= static_cast<int32_t>(count);
     if (count == turn.prompt.size()) batch->WantLogits();
   }
 }

@@ -56,6 +56,8 @@ void AddEngine(const Engine& engine, Table* table) {
                                        engine.model_info().vocabulary_size)));
   table->Line("prefill-chunk", options.prefill_chunk_token_count,
               "tokens of one prompt in one step");
+  table->Line("prefill-beside-decode", options.prefill_beside_decode_token_count,
+              "prompt tokens of a step in which others decode, or one for each of them");
   table->Line("queue", options.submit_queue_capacity,
               absl::StrCat("waiting turns; at worst ",
                            FormatBytes(int64_t{4} * options.prompt_token_count_max *

@@ -143,22 +143,25 @@ inline void StepColumns(const Run& run, int64_t t, int64_t column, int64_t lanes
   StoreColumns<C>(run.out + t * run.value_stride + column, y, lanes);
 }
 
+// C vectors at a time from `column` on, as many as whole ones fit; then the rest by fewer.
+template <Factor F, Removal M, Read R, int C>
+void RunColumnsFrom(const Run& run, int64_t column) {
+  constexpr int64_t kWidth = C * kLanes;
+  for (; column + kWidth <= run.value_size; column += kWidth) {
+    for (int64_t t = 0; t < run.token_count; ++t) StepColumns<F, M, R, C>(run, t, column, kLanes);
+  }
+  if constexpr (C > 1) {
+    if (column < run.value_size) RunColumnsFrom<F, M, R, C / 2>(run, column);
+  } else if (column < run.value_size) {
+    for (int64_t t = 0; t < run.token_count; ++t) {
+      StepColumns<F, M, R, 1>(run, t, column, run.value_size - column);
+    }
+  }
+}
+
 template <Factor F, Removal M, Read R>
 void RunColumns(const Run& run) {
-  constexpr int64_t kWide = kVectorsMax * kLanes;
-  int64_t column = 0;
-  for (; column + kWide <= run.value_size; column += kWide) {
-    for (int64_t t = 0; t < run.token_count; ++t) {
-      StepColumns<F, M, R, kVectorsMax>(run, t, column, kLanes);
-    }
-  }
-  for (; column < run.value_size; column += kLanes) {
-    const int64_t left = run.value_size - column;
-    const int64_t lanes = left < kLanes ? left : kLanes;
-    for (int64_t t = 0; t < run.token_count; ++t) {
-      StepColumns<F, M, R, 1>(run, t, column, lanes);
-    }
-  }
+  RunColumnsFrom<F, M, R, kVectorsMax>(run, 0);
 }
 
 using RunFn = void (*)(const Run& run);

@@ -139,6 +139,7 @@ class Simulation {
     options.batch_row_count_max = Pick(1, 6);
     options.batch_token_count_max = Pick(1, 24);
     options.prefill_chunk_token_count = Pick(1, 10);
+    options.prefill_beside_decode_token_count = Pick(1, 10);
     options.submit_queue_capacity = Pick(1, 10);
     options.session_turn_count_max = Pick(1, 3);
     options.stream_capacity = Pick(1, 6);

@@ -186,6 +186,8 @@ TEST(RequestCheckTest, EngineOptionsThatCannotWorkAreRefused) {
       {"slot_count is 0", [](auto& o) { o.slot_count = 0; }},
       {"batch_row_count_max is 0", [](auto& o) { o.batch_row_count_max = 0; }},
       {"batch_token_count_max is -5", [](auto& o) { o.batch_token_count_max = -5; }},
+      {"prefill_beside_decode_token_count is 0",
+       [](auto& o) { o.prefill_beside_decode_token_count = 0; }},
       {"prefill_chunk_token_count is 0", [](auto& o) { o.prefill_chunk_token_count = 0; }},
       {"submit_queue_capacity is 0", [](auto& o) { o.submit_queue_capacity = 0; }},
       {"session_turn_count_max is 0", [](auto& o) { o.session_turn_count_max = 0; }},

@@ -34,11 +34,13 @@ class SchedulerTest : public ::testing::Test {
             .prompt = std::span<const int32_t>(prompt_).first(count),
             .last_move = last_move};
   }
-  Batch Next(const std::vector<MovableTurn>& turns, int32_t rows, int32_t tokens, int32_t chunk) {
+  Batch Next(const std::vector<MovableTurn>& turns, int32_t rows, int32_t tokens, int32_t chunk,
+             int32_t beside_decode = 64) {
     Scheduler scheduler({.slot_count = 64,
                          .row_count_max = rows,
                          .token_count_max = tokens,
-                         .prefill_chunk_token_count = chunk});
+                         .prefill_chunk_token_count = chunk,
+                         .prefill_beside_decode_token_count = beside_decode});
     Batch batch(rows, tokens);
     scheduler.Next(turns, &batch);
     return batch;
@@ -82,6 +84,24 @@ TEST_F(SchedulerTest, APendingTokenIsReadBeforeThePrompt) {
   EXPECT_EQ(batch.rows().tokens[0], 77);
   EXPECT_EQ(batch.rows().tokens[1], 0);
   EXPECT_EQ(batch.rows().tokens[3], 2);
+}
+
+TEST_F(SchedulerTest, PrefillStaysSmallBesideDecode) {
+  std::vector<MovableTurn> turns = {Prefill(0, 300), Decode(1)};
+  EXPECT_EQ(Next(turns, 64, 512, 256, 8).token_count(), 1 + 8);
+  for (int32_t slot = 2; slot < 32; ++slot) turns.push_back(Decode(slot));
+  EXPECT_EQ(Next(turns, 64, 512, 256, 8).token_count(), 31 + 31);
+  EXPECT_EQ(Next({Prefill(0, 300)}, 64, 512, 256, 8).token_count(), 256);
+}
+
+TEST_F(SchedulerTest, AShortPromptDoesNotWaitBehindLongOnes) {
+  const Batch batch = Next({Prefill(0, 4000), Prefill(1, 3000), Prefill(2, 40)}, 8, 64, 64);
+  EXPECT_THAT(TurnIndices(batch), ElementsAre(2, 1, 0));
+  EXPECT_EQ(batch.row_token_count(0), 40);
+  EXPECT_EQ(batch.row_token_count(1), 8);
+  EXPECT_EQ(batch.row_token_count(2), 16);  // a quarter is the oldest turn's
+  EXPECT_THAT(TurnIndices(Next({Prefill(0, 4000), Prefill(1, 1)}, 1, 64, 64)), ElementsAre(0));
+  EXPECT_THAT(TurnIndices(Next({Prefill(0, 4000), Prefill(1, 1)}, 8, 1, 64)), ElementsAre(0));
 }
 
 TEST_F(SchedulerTest, OneTokenOfAPromptGoesOnAlways) {
