@@ -24,6 +24,8 @@ namespace eddy {
 // already.
 absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& config, Weights& weights,
                                                              Backend& backend, ModelInfo info);
+absl::StatusOr<std::unique_ptr<Model>> MakeGatedDeltaNet(const Config& config, Weights& weights,
+                                                         Backend& backend, ModelInfo info);
 absl::StatusOr<std::unique_ptr<Model>> MakeRwkv7(const Config& config, Weights& weights,
                                                  Backend& backend, ModelInfo info);
 
@@ -32,9 +34,10 @@ namespace {
 using MakeModel = absl::StatusOr<std::unique_ptr<Model>> (*)(const Config&, Weights&, Backend&,
                                                              ModelInfo);
 // By the model_type of config.json.
-constexpr std::array kFamilies = {std::string_view("linear_transformer"),
-                                  std::string_view("rwkv7")};
-constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer, MakeRwkv7};
+constexpr std::array<std::string_view, 3> kFamilies = {"linear_transformer", "rwkv7",
+                                                       "gated_deltanet"};
+constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer, MakeRwkv7,
+                                                                MakeGatedDeltaNet};
 
 // The last part of the path, also of "models/shakespeare/" and ".".
 std::string FolderName(const std::string& folder) {

@@ -130,6 +130,22 @@ Tensor Weights::ReadVectors(std::span<const std::string> names, int64_t size) {
   return Upload(names.front(), floats.data(), DType::kF32, shape);
 }
 
+Tensor Weights::ReadTransposedVectors(const std::string& name, const Shape& shape) {
+  const Shape turned = {shape[1], shape[0]};
+  std::vector<float> stored;
+  if (!AppendVector(name, shape, {}, &stored) || failed()) {
+    return Tensor(nullptr, DType::kF32, turned);
+  }
+  std::vector<float> floats;
+  floats.reserve(stored.size());
+  for (int64_t vector = 0; vector < shape[1]; ++vector) {
+    for (int64_t i = 0; i < shape[0]; ++i) {
+      floats.push_back(stored[static_cast<size_t>(i * shape[1] + vector)]);
+    }
+  }
+  return Upload(name, floats.data(), DType::kF32, turned);
+}
+
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   const DType dtype = dtype_ == DType::kF32 ? DType::kF32 : DType::kBF16;
   MadeTensor made;

@@ -57,6 +57,8 @@ class Weights {
   Tensor ReadVector(const std::string& name, const Shape& shape, const ValueRange& range = {});
   // Vectors of one size in one tensor [names, size], f32.
   Tensor ReadVectors(std::span<const std::string> names, int64_t size);
+  // The same of one tensor that the file holds as [size, vectors], here `shape`: [vectors, size].
+  Tensor ReadTransposedVectors(const std::string& name, const Shape& shape);
   // Packed for MatMul.  shape [out, in]
   Matrix ReadMatrix(const std::string& name, const Shape& shape);
   // The same of a matrix that the file holds as [in, out]; shape as in the file.

@@ -143,6 +143,38 @@ TEST_F(WeightsTest, ATransposedMatrixIsTheSameMatrix) {
   }
 }
 
+TEST_F(WeightsTest, VectorsMayHaveOtherAxesOfOneAndBeStacked) {
+  const Safetensors file = File(SafetensorsBytes({{"a", {{1, 1, 2}, {1, 2}}},
+                                                  {"b", {{2}, {3, 4}}},
+                                                  {"c", {{1, 1, 2}, {5, 6}}},
+                                                  {"taps", {{2, 1, 3}, {1, 2, 3, 4, 5, 6}}}}));
+  Weights weights(file, *backend_, DType::kBF16);
+  const std::vector<std::string> names = {"a", "b"};
+  const Tensor stack = weights.ReadVectors(names, 2);
+  const Tensor c = weights.ReadVector("c", {2});
+  const Tensor taps = weights.ReadTransposedVectors("taps", {2, 3});
+  const auto loaded = weights.Finish();
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(stack.shape(), Shape({2, 2}));
+  EXPECT_THAT(Floats(stack), testing::ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(c.shape(), Shape({2}));
+  EXPECT_THAT(Floats(c), testing::ElementsAre(5, 6));
+  EXPECT_EQ(taps.shape(), Shape({3, 2}));
+  EXPECT_THAT(Floats(taps), testing::ElementsAre(1, 4, 2, 5, 3, 6));
+  EXPECT_EQ(loaded->parameter_count, 12);
+}
+
+TEST_F(WeightsTest, OtherAxesThanOnesCount) {
+  const Safetensors file = File(SafetensorsBytes({{"a", {{2, 1}, {1, 2}}}, {"b", {{2}, {3, 4}}}}));
+  Weights weights(file, *backend_, DType::kBF16);
+  const std::vector<std::string> names = {"a", "missing"};
+  EXPECT_FALSE(weights.ReadVectors(names, 3).present());
+  EXPECT_FALSE(weights.ReadTransposedVectors("b", {2, 2}).present());
+  EXPECT_THAT(Message(weights.Finish()), AllOf(HasSubstr("a is F32 [2, 1], expected [3]"),
+                                               HasSubstr("missing is missing, expected [3]"),
+                                               HasSubstr("b is F32 [2], expected [2, 2]")));
+}
+
 TEST_F(WeightsTest, TellsTheShapesItHas) {
   const Safetensors file = File(SafetensorsBytes({{"bias", {{3}, {1.0f, -2.0f, 0.5f}}}}));
   Weights weights(file, *backend_, DType::kF32);

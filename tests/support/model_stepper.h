@@ -173,6 +173,12 @@ inline float MaxDifference(const Floats& a, const Floats& b) {
   return most;
 }
 
+// The largest less the smallest.
+inline float Range(const Floats& values) {
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return *most - *least;
+}
+
 inline bool SameBits(const Floats& a, const Floats& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }

@@ -14,10 +14,11 @@ namespace eddy {
 namespace {
 
 // One of each way through a family's code.
-const std::string kModels[] = {"linear_transformer/decay", "linear_transformer/sinusoid",
-                               "linear_transformer/wide",  "rwkv7/official",
-                               "rwkv7/official_bf16",      "rwkv7/fla_f16",
-                               "rwkv7/fla_first"};
+const std::string kModels[] = {
+    "linear_transformer/decay", "linear_transformer/sinusoid", "linear_transformer/wide",
+    "rwkv7/official",           "rwkv7/official_bf16",         "rwkv7/fla_f16",
+    "rwkv7/fla_first",          "gated_deltanet/plain",        "gated_deltanet/grouped",
+    "gated_deltanet/no_gate",   "gated_deltanet/wide"};
 
 std::string Underscored(std::string name) {
   std::replace(name.begin(), name.end(), '/', '_');

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -23,11 +22,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 
 const std::string kVariants[] = {"official", "official_bf16", "fla", "fla_f16", "fla_first"};
-
-float Range(const Floats& values) {
-  return *std::max_element(values.begin(), values.end()) -
-         *std::min_element(values.begin(), values.end());
-}
 
 class Rwkv7Test : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
 
