@@ -26,7 +26,8 @@ def rms(x, weight, eps):
 
 
 def feed_forward_size(config):
-    return config.get("intermediate_size") or -(-int(config["hidden_size"] * config["hidden_ratio"] * 2 / 3) // 256) * 256
+    wanted = int(config["hidden_size"] * config.get("hidden_ratio", 4) * 2 / 3)
+    return config.get("intermediate_size") or -(-wanted // 256) * 256
 
 
 class GatedDeltaNet:
