@@ -10,6 +10,7 @@
 #include "client/connection_flags.h"
 #include "client/generate_command.h"
 #include "client/models_command.h"
+#include "client/quantize_command.h"
 #include "client/sessions_command.h"
 
 namespace eddy {
@@ -20,6 +21,7 @@ constexpr char kExamples[] = R"(Examples:
   eddy chat --session anna --create
   eddy models
   eddy bench --streams 16 --requests 200
+  eddy quantize models/shakespeare shakespeare-int8 --weights int8
 
 Each command explains itself: eddy generate --help. The server is --server HOST:PORT or the
 environment variable EDDY_SERVER, 127.0.0.1:50051 by default.)";
@@ -37,6 +39,7 @@ int RunCommandLine(int argc, const char* const* argv, Console& console) {
   AddSessionsCommand(app, context);
   AddModelsCommand(app, context);
   AddBenchCommand(app, context);
+  AddQuantizeCommand(app, context);
   // Behind all flags, before the subcommand: what --server gives is checked already.
   app.parse_complete_callback([&context] {
     if (const std::string problem = CheckServer(context.server); !problem.empty()) {

@@ -82,6 +82,14 @@ absl::StatusOr<bool> Config::Bool(const std::string& key, std::optional<bool> fa
   return value->get<bool>();
 }
 
+absl::StatusOr<std::string> Config::String(const std::string& key) const {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr || !value->is_string() || value->get_ref<const std::string&>().empty()) {
+    return Error(key, "expected a string that is not empty");
+  }
+  return value->get<std::string>();
+}
+
 absl::StatusOr<size_t> Config::Choice(const std::string& key,
                                       std::span<const std::string_view> known,
                                       std::optional<size_t> fallback) const {

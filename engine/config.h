@@ -39,6 +39,8 @@ class Config {
                               std::optional<float> fallback = std::nullopt) const;
   absl::StatusOr<bool> Bool(const std::string& key,
                             std::optional<bool> fallback = std::nullopt) const;
+  // Of at least one byte.
+  absl::StatusOr<std::string> String(const std::string& key) const;
   // The index in `known` of a string that must be one of them.
   absl::StatusOr<size_t> Choice(const std::string& key, std::span<const std::string_view> known,
                                 std::optional<size_t> fallback = std::nullopt) const;

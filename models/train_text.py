@@ -204,9 +204,13 @@ def save(path, state):
     os.replace(temporary, path)
 
 
+def held_out_begin(byte_count):
+    return byte_count * 9 // 10
+
+
 def train(args):
     text = np.frombuffer(args.text.read_bytes(), np.uint8)
-    split = len(text) * 9 // 10
+    split = held_out_begin(len(text))
     training, held_out = text[:split], text[split:]
     params = init_params(args, np.random.default_rng(args.seed))
     print(f"{sum(v.size for v in params.values()):,} parameters, {len(training):,} training bytes")
@@ -277,6 +281,9 @@ def export(params, args):
         "norm_eps": NORM_EPS,
         "attention_eps": ATTENTION_EPS,
     }
+    if args.text.resolve().parent == args.export.resolve():  # where eddy quantize measures the loss
+        config["eddy_text"] = args.text.name
+        config["eddy_text_begin"] = held_out_begin(args.text.stat().st_size)
     (args.export / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer = {"tokenizer_class": "ByteTokenizer"}
     (args.export / "tokenizer_config.json").write_text(json.dumps(tokenizer, indent=2) + "\n", encoding="utf-8")
