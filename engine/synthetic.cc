@@ -27,6 +27,10 @@ constexpr BuiltIn kBuiltIns[] = {
     {"rwkv7-1.5b", R"({"model_type": "rwkv7", "vocab_size": 65536, "hidden_size": 2048,
       "num_hidden_layers": 24, "head_dim": 64, "intermediate_size": 8192, "decay_low_rank_dim": 96,
       "a_low_rank_dim": 96, "v_low_rank_dim": 64, "gate_low_rank_dim": 256})"},
+    // The default shape of the paper's authors.
+    {"gated-deltanet-1.3b", R"({"model_type": "gated_deltanet", "vocab_size": 32000,
+      "hidden_size": 2048, "num_hidden_layers": 21, "num_heads": 6, "head_dim": 256,
+      "expand_v": 2.0, "intermediate_size": 5632})"},
     // The image models of "Transformers are RNNs", with a logit per byte value in place of their
     // mixture of logistics.
     {"mnist", R"({"model_type": "linear_transformer", "vocab_size": 256, "hidden_size": 256,
