@@ -21,7 +21,7 @@ namespace {
 constexpr int kIterations = 20000;
 
 std::string Golden(const std::string& file) {
-  return ReadBytes(std::string(EDDY_SOURCE_DIR) + "/tests/golden/linear_transformer/" + file);
+  return ReadBytes(std::string(EDDY_SOURCE_DIR) + "/tests/golden/" + file);
 }
 
 // One to four changes: a bit, a byte, a cut, a copied or removed stretch, or something a parser may
@@ -134,7 +134,7 @@ TEST(ModelFilesFuzzTest, Safetensors) {
 }
 
 TEST(ModelFilesFuzzTest, Config) {
-  const std::string text = Golden("sinusoid/config.json");
+  const std::string text = Golden("linear_transformer/sinusoid/config.json");
   constexpr std::string_view kChoices[] = {"none", "sinusoid"};
   Mutator mutator(2);
   int accepted = 0;
@@ -167,13 +167,15 @@ TEST(ModelFilesFuzzTest, Config) {
 
 // Whole folders: the configuration and the tensors' names, shapes and numbers must hold against
 // each other.
-TEST(ModelFilesFuzzTest, LoadModel) {
+class LoadModelFuzzTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(LoadModelFuzzTest, IsReadOrRefused) {
   BackendOptions options;
   options.backend = "cpu";
   options.thread_count = 1;
   const auto backend = *MakeBackend(options);
-  const std::string config = Golden("decay/config.json"),
-                    weights = Golden("decay/model.safetensors");
+  const std::string config = Golden(GetParam() + "/config.json"),
+                    weights = Golden(GetParam() + "/model.safetensors");
   Mutator mutator(3);
   const TestFolder folder;
   int accepted = 0;
@@ -193,6 +195,15 @@ TEST(ModelFilesFuzzTest, LoadModel) {
   }
   EXPECT_GT(accepted, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, LoadModelFuzzTest,
+                         testing::Values("linear_transformer/decay", "rwkv7/official", "rwkv7/fla",
+                                         "gated_deltanet/plain"),
+                         [](const auto& test) {
+                           std::string name = test.param;
+                           name[name.find('/')] = '_';
+                           return name;
+                         });
 
 TEST(ModelFilesFuzzTest, Utf8Stream) {
   const std::string text = "A caf\u00e9, \u20ac 5 \U0001F600\n";
