@@ -20,7 +20,8 @@ TEST(CommandLineTest, HelpNamesEveryCommand) {
     const CommandResult result = RunCommand({flag});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.err, "");
-    for (const char* command : {"generate", "chat", "sessions", "models", "bench", "Examples:"}) {
+    for (const char* command :
+         {"generate", "chat", "sessions", "models", "bench", "quantize", "Examples:"}) {
       EXPECT_THAT(result.out, HasSubstr(command));
     }
   }
