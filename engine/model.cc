@@ -68,6 +68,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const Tens
   info.name = options.name.empty() ? std::move(name) : options.name;
   info.family = std::string(kFamilies[family]);
   EDDY_ASSIGN_OR_RETURN(info.weight_dtype, WeightDType(config, options));
+  info.state_dtype = options.state_dtype;
   Weights weights(source, backend, info.weight_dtype);
   auto model = kMakeModel[family](config, weights, backend, std::move(info));
   if (options.matrices != nullptr) *options.matrices = weights.matrices();
@@ -100,6 +101,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Back
     return absl::InvalidArgumentError(absl::StrCat("the weight type is ",
                                                    DTypeName(*options.weight_dtype),
                                                    ", expected f32, bf16, int8 or int4"));
+  }
+  if (options.state_dtype != DType::kF32 && options.state_dtype != DType::kBF16) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the state type is ", DTypeName(options.state_dtype), ", expected f32 or bf16"));
   }
   if (IsSyntheticModel(folder)) return LoadSyntheticModel(folder, backend, options);
   std::error_code error;

@@ -44,6 +44,7 @@ struct ModelInfo {
   int32_t vocabulary_size = 0;
   int64_t position_max = 0;  // tokens a session may hold; 0: no limit
   DType weight_dtype = DType::kBF16;
+  DType state_dtype = DType::kF32;       // of the matrices of the state; what else is in it is f32
   std::vector<int32_t> end_of_text_ids;  // any of them ends a turn; may be empty
 };
 
@@ -73,6 +74,8 @@ struct LoadOptions {
   std::optional<DType> weight_dtype;
   // Where to note the matrices of the model, if anywhere.
   std::vector<MatrixName>* matrices = nullptr;
+  // kF32, or kBF16: half the memory, at some loss of quality.
+  DType state_dtype = DType::kF32;
 };
 
 // Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors

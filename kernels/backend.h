@@ -45,6 +45,7 @@ struct StateRef {
   std::byte* base = nullptr;
   int64_t slot_bytes = 0;
   int64_t offset_bytes = 0;
+  DType dtype = DType::kF32;  // of the numbers; kBF16 only where an op says so
 };
 
 // A weight matrix y = W x in the backend's packed form.
@@ -254,8 +255,9 @@ class Backend {
   //   kAddEps: y <- y / (s (q.z) + eps);  kFloor: y <- y / max(s (q.z), eps)
   // "Transformers are RNNs" (2006.16236), RetNet (2307.08621), GLA (2312.06635), DeltaNet
   // (2406.06484), Gated DeltaNet (2412.06464), RWKV-6 and -7 (2404.05892, 2503.14456), Mamba-2
-  // (2405.21060). state: S [H, K, V] f32; normaliser_state: z [G, K] f32, required (and G = H)
-  // exactly with a normaliser. out: y [T, H, V]
+  // (2405.21060). state: S [H, K, V] f32 or bf16 (then rounded after every token, so that chunks
+  // change nothing); normaliser_state: z [G, K] f32, required (and G = H) exactly with a
+  // normaliser. out: y [T, H, V]
   virtual void Recurrence(const RecurrenceOptions& options, const Rows& rows,
                           const RecurrenceInputs& inputs, const StateRef& state,
                           const StateRef& normaliser_state, const Tensor& out) = 0;

@@ -103,6 +103,7 @@ void ToProto(const ModelInfo& info, const BackendInfo& backend, int64_t state_by
   proto->set_vocabulary_size(static_cast<uint32_t>(info.vocabulary_size));
   proto->set_state_bytes_per_session(static_cast<uint64_t>(state_bytes));
   proto->set_dtype(DTypeName(info.weight_dtype));
+  proto->set_state_dtype(DTypeName(info.state_dtype));
   proto->set_numeric_path(backend.numeric_path);
   proto->set_backend(backend.name);
   proto->set_target(backend.target);

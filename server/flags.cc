@@ -98,11 +98,20 @@ void AddDevice(CLI::App* app, Flags* flags) {
              if (name == DTypeName(dtype)) flags->load.weight_dtype = dtype;
            }
          },
-         "f32, bf16, int8 or int4: how weights are kept. bf16 halves memory and time per step; "
-         "int8 "
-         "and int4 (groups of 64) halve them again, at some loss of quality. Default: what the "
+         "f32, bf16, int8 or int4: how weights are kept. bf16 halves memory and time per step, "
+         "int8 and int4 (groups of 64) halve them again, at some loss of quality. Default: what "
+         "the "
          "folder was quantised to (eddy quantize), else bf16.")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}))
+      ->group(group);
+  app->add_option_function<std::string>(
+         "--state",
+         [flags](const std::string& name) {
+           flags->load.state_dtype = name == "bf16" ? DType::kBF16 : DType::kF32;
+         },
+         "f32 or bf16: how sessions' states are kept. bf16 halves their memory, at some loss of "
+         "quality. Default: f32.")
+      ->check(CLI::IsMember({"f32", "bf16"}))
       ->group(group);
 }
 

@@ -35,12 +35,13 @@ void AddMachine(const Engine& engine, Table* table) {
   table->Line("backend", backend.name,
               absl::StrCat("target ", backend.target, ", numeric path ", backend.numeric_path, ", ",
                            backend.thread_count, " threads"));
-  table->Line("model", model.name,
-              absl::StrFormat("%s, %d parameters, %s weights of %s, vocabulary %d, %s",
-                              model.family, model.parameter_count, DTypeName(model.weight_dtype),
-                              FormatBytes(model.weight_bytes), model.vocabulary_size,
-                              engine.tokenizer() != nullptr ? "text and token ids"
-                                                            : "token ids only (no tokenizer)"));
+  table->Line(
+      "model", model.name,
+      absl::StrFormat(
+          "%s, %d parameters, %s weights of %s, %s states, vocabulary %d, %s", model.family,
+          model.parameter_count, DTypeName(model.weight_dtype), FormatBytes(model.weight_bytes),
+          DTypeName(model.state_dtype), model.vocabulary_size,
+          engine.tokenizer() != nullptr ? "text and token ids" : "token ids only (no tokenizer)"));
 }
 
 void AddEngine(const Engine& engine, Table* table) {

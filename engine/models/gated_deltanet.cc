@@ -225,8 +225,8 @@ Layer GatedDeltaNet::ReadLayer(Weights& weights, int64_t index) {
   layer.up = weights.ReadMatrix(prefix + "mlp.up_proj.weight", inner);
   layer.down =
       weights.ReadMatrix(prefix + "mlp.down_proj.weight", {s.hidden_size, s.feed_forward_size});
-  layer.state_offset_bytes =
-      state_layout_.Add(state + "s", DType::kF32, {s.value_head_count, s.key_size, s.value_size});
+  layer.state_offset_bytes = state_layout_.Add(state + "s", info_.state_dtype,
+                                               {s.value_head_count, s.key_size, s.value_size});
   return layer;
 }
 
@@ -319,6 +319,7 @@ void GatedDeltaNet::Recur(const Layer& layer, const Step& step, const Recurrence
   options.scale = 1.0f / std::sqrt(static_cast<float>(settings_.key_size));
   StateRef state = step.pool;
   state.offset_bytes = layer.state_offset_bytes;
+  state.dtype = info_.state_dtype;
   backend_.Recurrence(options, step.rows, inputs, state, StateRef(), out);
 }
 

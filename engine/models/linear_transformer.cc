@@ -177,7 +177,7 @@ absl::Status LinearTransformer::Load(Weights& weights) {
     layer.norm2 = ReadNorm(weights, prefix + "norm2", s.hidden_size);
     const std::string state = absl::StrCat("layers.", i, ".");
     layer.state_offset_bytes =
-        state_layout_.Add(state + "s", DType::kF32, {s.head_count, s.key_size, s.value_size});
+        state_layout_.Add(state + "s", info_.state_dtype, {s.head_count, s.key_size, s.value_size});
     layer.normaliser_offset_bytes =
         state_layout_.Add(state + "z", DType::kF32, {s.head_count, s.key_size});
   }
@@ -241,6 +241,7 @@ void LinearTransformer::Attend(const Layer& layer, const Rows& rows, const State
   inputs.decay = layer.decay;
   StateRef state = pool, normaliser_state = pool;
   state.offset_bytes = layer.state_offset_bytes;
+  state.dtype = info_.state_dtype;
   normaliser_state.offset_bytes = layer.normaliser_offset_bytes;
   backend_.Recurrence(options, rows, inputs, state, normaliser_state,
                       y.As({tokens, s.head_count, s.value_size}));

@@ -344,7 +344,7 @@ absl::Status Rwkv7::Load(Weights& weights) {
     const Shape heads = {s.head_count, s.head_size, s.head_size};
     layer.time.shift_offset_bytes =
         state_layout_.Add(state + "time_shift", DType::kF32, {s.hidden_size});
-    layer.time.state_offset_bytes = state_layout_.Add(state + "s", DType::kF32, heads);
+    layer.time.state_offset_bytes = state_layout_.Add(state + "s", info_.state_dtype, heads);
     layer.channel.shift_offset_bytes =
         state_layout_.Add(state + "channel_shift", DType::kF32, {s.hidden_size});
   }
@@ -406,6 +406,7 @@ void Rwkv7::MixTime(const Layer& layer, const Step& step) {
   StateRef shift = step.pool, state = step.pool;
   shift.offset_bytes = time.shift_offset_bytes;
   state.offset_bytes = time.state_offset_bytes;
+  state.dtype = info_.state_dtype;
   backend_.TokenShift(step.rows, step.normal, time.mix, shift, shifted);
   const std::array<Product, 7> downs = {
       {{shifted.At(kReceptance), &time.receptance, {}, r},

@@ -105,6 +105,7 @@ class CpuBackend final : public Backend {
   ThreadPool pool_;
   MatMulPlan matmul_plan_;
   std::vector<SampleScratch> scratch_;  // [thread]
+  std::vector<float> state_tiles_;      // [thread, K, V], of states kept as bf16
   Rows rows_;
 };
 

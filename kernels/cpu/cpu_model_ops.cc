@@ -257,6 +257,8 @@ void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,
   EDDY_CHECK(state.base != nullptr);
   args.state = state.base + state.offset_bytes;
   args.state_slot_bytes = state.slot_bytes;
+  EDDY_CHECK(state.dtype == DType::kF32 || state.dtype == DType::kBF16) << DTypeName(state.dtype);
+  args.state_is_bf16 = state.dtype == DType::kBF16;
   const bool normalises = options.normaliser != Normaliser::kNone;
   EDDY_CHECK(normalises == (normaliser_state.base != nullptr));
   if (normalises) {
@@ -271,8 +273,14 @@ void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,
   const int64_t item_count = rows.row_count * heads;
   if (tokens == 0) return;
   const int64_t cost = CeilDivide(tokens * key_size * value_size, rows.row_count) * kRecurrenceCost;
-  Split(item_count, 1, cost,
-        [&](int64_t begin, int64_t end) { ops_.recurrence(args, begin, end); });
+  const int64_t tile_size = args.state_is_bf16 ? key_size * value_size : 0;
+  const auto tiles_size = static_cast<size_t>(tile_size * info_.thread_count);
+  if (state_tiles_.size() < tiles_size) state_tiles_.resize(tiles_size);
+  const int64_t chunk = ChunkSize(item_count, 1, item_count * cost);
+  pool_.ParallelFor(CeilDivide(item_count, chunk), [&](int64_t i, int thread) {
+    ops_.recurrence(args, i * chunk, std::min(item_count, (i + 1) * chunk),
+                    state_tiles_.data() + thread * tile_size);
+  });
 }
 
 }  // namespace eddy::cpu

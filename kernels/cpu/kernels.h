@@ -23,7 +23,7 @@ void ShortConvolution(const ShortConvolutionArgs& args, int64_t column_begin, in
 void GatedDecay(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end);
 void Rwkv7Prepare(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
 void Rwkv7Finish(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);
-void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
+void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end, float* tile);
 bool BlockMax(const float* x, int64_t count, float* block_max);
 uint64_t ExpWeights(const ExpWeightsArgs& args);
 double ExpSum(const float* x, int64_t count, float max, float temperature, float* out);

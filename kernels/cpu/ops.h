@@ -158,6 +158,7 @@ struct RecurrenceArgs {
   const int32_t* slot = nullptr;
   std::byte* state = nullptr;  // of slot 0
   int64_t state_slot_bytes = 0;
+  bool state_is_bf16 = false;
   std::byte* normaliser = nullptr;  // of slot 0, or null
   int64_t normaliser_slot_bytes = 0;
   int64_t head_count = 0;      // H
@@ -198,8 +199,8 @@ struct Ops {
   // Items are (token, head), head fastest.
   void (*rwkv7_prepare)(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
   void (*rwkv7_finish)(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);
-  // Items are (row, head), head fastest.
-  void (*recurrence)(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end);
+  // Items are (row, head), head fastest. tile: scratch [K, V] for a state of bf16.
+  void (*recurrence)(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end, float* tile);
   // The largest of every kLogitsBlock logits; false when one is NaN or +inf.
   bool (*block_max)(const float* x, int64_t count, float* block_max);
   // Returns the sum of all block weights.

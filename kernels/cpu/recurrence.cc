@@ -239,7 +239,7 @@ inline const float* At(const float* base, int64_t offset) {
   return base == nullptr ? nullptr : base + offset;
 }
 
-Run RunAt(const RecurrenceArgs& args, int64_t row, int64_t head, int64_t token, int64_t count) {
+Run RunAt(const RecurrenceArgs& args, int64_t head, int64_t token, int64_t count) {
   const int64_t heads = args.head_count;
   const int64_t key_size = args.key_size;
   const int64_t key_head = head / (heads / args.key_head_count);
@@ -269,8 +269,6 @@ Run RunAt(const RecurrenceArgs& args, int64_t row, int64_t head, int64_t token, 
       break;
   }
   run.out = args.out + value_offset;
-  run.state = reinterpret_cast<float*>(args.state + args.slot[row] * args.state_slot_bytes) +
-              head * key_size * args.value_size;
   run.key_stride = args.key_head_count * key_size;
   run.head_key_stride = args.a == nullptr ? 0 : heads * key_size;
   run.value_stride = heads * args.value_size;
@@ -282,21 +280,56 @@ Run RunAt(const RecurrenceArgs& args, int64_t row, int64_t head, int64_t token, 
   return run;
 }
 
+// ---- a state kept as bf16 ----
+
+void Widen(const uint16_t* from, float* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) Store(to + i, LoadBf16(from + i));
+  for (; i < count; ++i) to[i] = Bf16ToF32(from[i]);
+}
+
+void RoundTile(float* tile, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t lanes = count - i < kLanes ? count - i : kLanes;
+    StorePartial(tile + i, RoundToBf16(LoadPartial(tile + i, lanes)), lanes);
+  }
+}
+
+// Of numbers that bf16 can hold.
+void Narrow(const float* from, uint16_t* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) StoreHighHalves(to + i, ToI32(Load(from + i)));
+  for (; i < count; ++i) {
+    to[i] = static_cast<uint16_t>(__builtin_bit_cast(uint32_t, from[i]) >> 16);
+  }
+}
+
 }  // namespace
 
-void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end) {
+void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end, float* tile) {
   const RecurrenceOptions& options = *args.options;
   const RunFn run_columns = Pick(options);
+  const int64_t tile_size = args.key_size * args.value_size;
+  // What is rounded after every token is the same however the tokens are cut.
+  const int64_t token_block = args.state_is_bf16 ? 1 : kTokenBlock;
   float bonus[kTokenBlock] = {};
   float divisor[kTokenBlock] = {};
   for (int64_t item = item_begin; item < item_end; ++item) {
     const int64_t row = item / args.head_count;
     const int64_t head = item % args.head_count;
     const int64_t end = args.token_begin[row + 1];
-    for (int64_t token = args.token_begin[row]; token < end; token += kTokenBlock) {
+    std::byte* slot_state = args.state + args.slot[row] * args.state_slot_bytes;
+    auto* stored = reinterpret_cast<uint16_t*>(slot_state) + head * tile_size;
+    float* state = reinterpret_cast<float*>(slot_state) + head * tile_size;
+    if (args.state_is_bf16) {
+      state = tile;
+      Widen(stored, tile, tile_size);
+    }
+    for (int64_t token = args.token_begin[row]; token < end; token += token_block) {
       const int64_t left = end - token;
-      const int64_t count = left < kTokenBlock ? left : kTokenBlock;
-      Run run = RunAt(args, row, head, token, count);
+      const int64_t count = left < token_block ? left : token_block;
+      Run run = RunAt(args, head, token, count);
+      run.state = state;
       run.bonus = bonus;
       run.divisor = divisor;
       if (options.normaliser != Normaliser::kNone) {
@@ -311,7 +344,9 @@ void Recurrence(const RecurrenceArgs& args, int64_t item_begin, int64_t item_end
         for (int64_t t = 0; t < count; ++t) bonus[t] = Bonus(run, t, u);
       }
       run_columns(run);
+      if (args.state_is_bf16) RoundTile(tile, tile_size);
     }
+    if (args.state_is_bf16) Narrow(tile, stored, tile_size);
   }
 }
 

@@ -36,6 +36,13 @@ inline F32x16 CopySign(F32x16 x, F32x16 sign) {
   return ToF32((ToI32(x) & SetI32(0x7fffffff)) | (ToI32(sign) & SetI32(INT32_MIN)));
 }
 inline F32x16 Zero() { return Set(0.0f); }
+// To what bf16 can hold: the nearest, ties to even. Finite numbers only.
+inline F32x16 RoundToBf16(F32x16 x) {
+  const I32x16 bits = ToI32(x);
+  const I32x16 odd = ShiftRightLogical<16>(bits) & SetI32(1);
+  const I32x16 high = SetI32(static_cast<int32_t>(0xffff0000u));
+  return ToF32((bits + odd + SetI32(0x7fff)) & high);
+}
 
 inline float Bf16ToF32(uint16_t bits) {
   return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16);

@@ -178,8 +178,27 @@ inline I32x16 LoadI32(const std::byte* p) {
       [p](int i) { return _mm_load_si128(reinterpret_cast<const __m128i*>(p + 16 * i)); });
 }
 template <int kBits>
+inline I32x16 ShiftRightLogical(I32x16 x) {
+  return Quarters<I32x16>([&](int i) { return _mm_srli_epi32(x.v[i], kBits); });
+}
+template <int kBits>
 inline I32x16 ShiftRightLogical16(I32x16 x) {
   return Quarters<I32x16>([&](int i) { return _mm_srli_epi16(x.v[i], kBits); });
+}
+// Sixteen bf16 as floats.
+inline F32x16 LoadBf16(const uint16_t* p) {
+  return Quarters<F32x16>([p](int i) {
+    const __m128i halves = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 4 * i));
+    return _mm_castsi128_ps(_mm_slli_epi32(_mm_cvtepu16_epi32(halves), 16));
+  });
+}
+// The high halves of the words.
+inline void StoreHighHalves(uint16_t* p, I32x16 x) {
+  for (int i = 0; i < 4; i += 2) {
+    const __m128i halves =
+        _mm_packus_epi32(_mm_srli_epi32(x.v[i], 16), _mm_srli_epi32(x.v[i + 1], 16));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 4 * i), halves);
+  }
 }
 // In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
 // wraps around.

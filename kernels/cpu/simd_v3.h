@@ -163,8 +163,26 @@ inline I32x16 LoadI32(const std::byte* p) {
           _mm256_load_si256(reinterpret_cast<const __m256i*>(p + 32))};
 }
 template <int kBits>
+inline I32x16 ShiftRightLogical(I32x16 x) {
+  return {_mm256_srli_epi32(x.lo, kBits), _mm256_srli_epi32(x.hi, kBits)};
+}
+template <int kBits>
 inline I32x16 ShiftRightLogical16(I32x16 x) {
   return {_mm256_srli_epi16(x.lo, kBits), _mm256_srli_epi16(x.hi, kBits)};
+}
+// Sixteen bf16 as floats.
+inline F32x16 LoadBf16(const uint16_t* p) {
+  const auto widen = [](const uint16_t* half) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(half));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  };
+  return {widen(p), widen(p + 8)};
+}
+// The high halves of the words.
+inline void StoreHighHalves(uint16_t* p, I32x16 x) {
+  const __m256i mixed =
+      _mm256_packus_epi32(_mm256_srli_epi32(x.lo, 16), _mm256_srli_epi32(x.hi, 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(mixed, 0xd8));
 }
 // In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
 // wraps around.

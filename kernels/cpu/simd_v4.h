@@ -101,8 +101,22 @@ inline F32x16 High(Bf16Pairs pairs) {
 
 inline I32x16 LoadI32(const std::byte* p) { return {_mm512_load_si512(p)}; }
 template <int kBits>
+inline I32x16 ShiftRightLogical(I32x16 x) {
+  return {_mm512_srli_epi32(x.v, kBits)};
+}
+template <int kBits>
 inline I32x16 ShiftRightLogical16(I32x16 x) {
   return {_mm512_srli_epi16(x.v, kBits)};
+}
+// Sixteen bf16 as floats.
+inline F32x16 LoadBf16(const uint16_t* p) {
+  const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16))};
+}
+// The high halves of the words.
+inline void StoreHighHalves(uint16_t* p, I32x16 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_cvtepi32_epi16(_mm512_srli_epi32(x.v, 16)));
 }
 // In every word: sum + low halves' product + high halves' product, of signed halves; exact, but
 // wraps around.

@@ -64,6 +64,8 @@ const std::vector<const char*> kEveryFlag = {"--model",
                                              "fma",
                                              "--weights",
                                              "f32",
+                                             "--state",
+                                             "bf16",
                                              "--slots",
                                              "11",
                                              "--batch-rows-max",
@@ -110,6 +112,7 @@ TEST(FlagsTest, EveryFlagArrives) {
   EXPECT_EQ(flags.backend.cpu_target, "v2");
   EXPECT_EQ(flags.backend.numeric_path, "fma");
   EXPECT_EQ(flags.load.weight_dtype, DType::kF32);
+  EXPECT_EQ(flags.load.state_dtype, DType::kBF16);
   EXPECT_EQ(flags.engine.slot_count, 11);
   EXPECT_EQ(flags.engine.batch_row_count_max, 12);
   EXPECT_EQ(flags.engine.batch_token_count_max, 13);
@@ -134,6 +137,7 @@ TEST(FlagsTest, WrongFlagsEndWithASentenceAndCode2) {
       {{"--model", "m", "--slots", "0"}, "--slots"},
       {{"--model", "m", "--slots", "many"}, "--slots"},
       {{"--model", "m", "--weights", "int3"}, "--weights"},
+      {{"--model", "m", "--state", "f64"}, "--state"},
       {{"--model", "m", "--host-state-bytes-max", "-1"}, "--host-state-bytes-max"},
       {{"--model", "m", "--no-such-flag"}, "--no-such-flag"},
   };
@@ -158,6 +162,7 @@ TEST(FlagsTest, HelpTeachesEveryFlag) {
                            "--cpu-target",
                            "--numeric-path",
                            "--weights",
+                           "--state",
                            "--slots",
                            "--batch-rows-max",
                            "--batch-tokens-max",
