@@ -23,6 +23,7 @@ namespace {
 struct Flags {
   std::string model = "models/shakespeare";
   DType weights = DType::kBF16;
+  bool bf16_state = false;
   BackendOptions backend;
   std::vector<int> streams = {1, 2, 4, 8, 16, 32, 64, 128, 256};
   std::vector<int> prefill = {64, 512, 4096};
@@ -172,6 +173,7 @@ absl::Status RunAll(const Flags& flags) {
   MeteredBackend backend(std::move(cpu));
   LoadOptions load;
   load.weight_dtype = flags.weights;
+  if (flags.bf16_state) load.state_dtype = DType::kBF16;
   EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, LoadModel(flags.model, backend, load));
   Probe probe(backend.info().thread_count);
   const Report report(flags, backend.info(), model->info());
@@ -206,6 +208,7 @@ void AddFlags(CLI::App* app, Flags* flags) {
          },
          "f32, bf16 (default), int8 or int4")
       ->check(CLI::IsMember({"f32", "bf16", "int8", "int4"}));
+  app->add_flag("--bf16-state", flags->bf16_state, "states kept as bf16 (default: f32)");
   app->add_option("--cpu-target", flags->backend.cpu_target, "auto, v2, v3, v4 or v4dot")
       ->capture_default_str();
   app->add_option("--numeric-path", flags->backend.numeric_path, "auto, fma, bf16dot or int8dot")
