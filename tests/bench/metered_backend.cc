@@ -121,7 +121,8 @@ void MeteredBackend::Recurrence(const RecurrenceOptions& options, const Rows& ro
   const int64_t state_numbers = inputs.v.dim(1) * inputs.k.dim(2) * inputs.v.dim(2);
   const int64_t normaliser_numbers =
       options.normaliser == Normaliser::kNone ? 0 : inputs.k.dim(1) * inputs.k.dim(2);
-  Meter(OpClass::kRecurrence, 8.0 * Count(rows.row_count * (state_numbers + normaliser_numbers)),
+  const int64_t row_bytes = DTypeBytes(state.dtype) * state_numbers + 4 * normaliser_numbers;
+  Meter(OpClass::kRecurrence, 2.0 * Count(rows.row_count * row_bytes),
         RecurrenceOperations(options) * Count(rows.token_count * state_numbers),
         [&] { backend_->Recurrence(options, rows, inputs, state, normaliser_state, out); });
 }
