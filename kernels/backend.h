@@ -62,6 +62,9 @@ struct Product {
   const Matrix* weight = nullptr;  // [out, in]
   Tensor bias;                     // [out] or absent
   Tensor out;                      // [T, out]; not x
+  // Both or none: x + difference mix, elementwise, takes the place of x (RWKV's token shift).
+  Tensor difference = {};  // [T, in]
+  Tensor mix = {};         // [in]
 };
 
 // H heads; q and k may have G heads where G divides H: head h then uses key head h / (H / G).
@@ -221,10 +224,10 @@ class Backend {
   // out[i] = x[rows.logits_token[i]].  x [T, D], out [logits_count, D]
   virtual void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) = 0;
 
-  // out[i, t] = x[t] + (x[t - 1] - x[t]) mix[i]; before a row's first token stands the state, which
-  // becomes the row's last x.  x [T, D], mix [n, D], out [n, T, D]; state [D] f32
-  virtual void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
-                          const StateRef& state, const Tensor& out) = 0;
+  // out[t] = x[t - 1] - x[t], the difference of a Product; before a row's first token stands the
+  // state, which becomes the row's last x.  x, out [T, D]; state [D] f32
+  virtual void TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
+                          const Tensor& out) = 0;
   // A causal convolution of each channel by itself, then silu: out[t, c] = silu(sum_i weight[i, c]
   // x[t - W + 1 + i, c]); the W - 1 inputs before a row's first token are the state (oldest
   // first), which becomes the session's last ones. Not in place.

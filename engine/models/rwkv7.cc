@@ -392,7 +392,7 @@ void Rwkv7::MixTime(const Layer& layer, const Step& step) {
   Workspace& workspace = step.workspace;
   const int64_t mark = workspace.Mark();
   const auto take = [&](int64_t width) { return workspace.Take(DType::kF32, {tokens, width}); };
-  const Tensor shifted = workspace.Take(DType::kF32, {kMixCount, tokens, size});
+  const Tensor difference = take(size);
   const Tensor r = take(size), k = take(size), v = first ? step.first_v : take(size);
   const Tensor decay = take(size), rate = take(size), gate = take(size);
   const Tensor removal = take(size), y = take(size);
@@ -401,21 +401,23 @@ void Rwkv7::MixTime(const Layer& layer, const Step& step) {
   const Tensor gate_inner = take(settings_.gate_rank);
   const Tensor value_inner = first ? Tensor() : take(settings_.value_rank);
   workspace.Release(mark);
-  if (!shifted.present()) return;
+  if (!difference.present()) return;
 
   StateRef shift = step.pool, state = step.pool;
   shift.offset_bytes = time.shift_offset_bytes;
   state.offset_bytes = time.state_offset_bytes;
   state.dtype = info_.state_dtype;
-  backend_.TokenShift(step.rows, step.normal, time.mix, shift, shifted);
-  const std::array<Product, 7> downs = {
-      {{shifted.At(kReceptance), &time.receptance, {}, r},
-       {shifted.At(kKey), &time.key, {}, k},
-       {shifted.At(kValue), &time.value, {}, v},
-       {shifted.At(kDecay), &time.decay.down, {}, decay_inner},
-       {shifted.At(kRate), &time.rate.down, {}, rate_inner},
-       {shifted.At(kGate), &time.gate.down, {}, gate_inner},
-       {shifted.At(kValue), &time.value_mix.down, {}, value_inner}}};
+  backend_.TokenShift(step.rows, step.normal, shift, difference);
+  const auto product = [&](int mix, const Matrix& weight, const Tensor& out) {
+    return Product{step.normal, &weight, {}, out, difference, time.mix.At(mix)};
+  };
+  const std::array<Product, 7> downs = {product(kReceptance, time.receptance, r),
+                                        product(kKey, time.key, k),
+                                        product(kValue, time.value, v),
+                                        product(kDecay, time.decay.down, decay_inner),
+                                        product(kRate, time.rate.down, rate_inner),
+                                        product(kGate, time.gate.down, gate_inner),
+                                        product(kValue, time.value_mix.down, value_inner)};
   backend_.MatMulGroup(std::span(downs).first(first ? 6 : 7));
   backend_.Activate(Activation::kTanh, decay_inner, decay_inner);
   backend_.Activate(Activation::kSigmoid, gate_inner, gate_inner);
@@ -454,15 +456,16 @@ void Rwkv7::MixChannels(const Layer& layer, const Step& step) {
   const ChannelMix& channel = layer.channel;
   const int64_t tokens = step.rows.token_count;
   const int64_t mark = step.workspace.Mark();
-  const Tensor shifted = step.workspace.Take(DType::kF32, {1, tokens, settings_.hidden_size});
+  const Tensor difference = step.workspace.Take(DType::kF32, {tokens, settings_.hidden_size});
   const Tensor inner = step.workspace.Take(DType::kF32, {tokens, settings_.feed_forward_size});
   step.workspace.Release(mark);
-  if (!shifted.present()) return;
+  if (!difference.present()) return;
 
   StateRef shift = step.pool;
   shift.offset_bytes = channel.shift_offset_bytes;
-  backend_.TokenShift(step.rows, step.normal, channel.mix, shift, shifted);
-  backend_.MatMul(shifted.At(0), channel.key, Tensor(), inner);
+  backend_.TokenShift(step.rows, step.normal, shift, difference);
+  const Product key = {step.normal, &channel.key, {}, inner, difference, channel.mix.At(0)};
+  backend_.MatMulGroup({&key, 1});
   backend_.Activate(Activation::kSquaredRelu, inner, inner);
   backend_.MatMul(inner, channel.value, Tensor(), step.change);
 }

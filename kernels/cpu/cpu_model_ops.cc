@@ -12,7 +12,7 @@ constexpr int64_t kActivateCost = 8;
 constexpr int64_t kNormCost = 6;
 constexpr int64_t kSinusoidCost = 128;
 constexpr int64_t kRecurrenceCost = 4;  // of an element of the state, and its way through memory
-constexpr int64_t kShiftCost = 2;       // and one mix
+constexpr int64_t kShiftCost = 2;
 
 }  // namespace
 
@@ -104,26 +104,23 @@ void CpuBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tenso
   }
 }
 
-void CpuBackend::TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
-                            const StateRef& state, const Tensor& out) {
+void CpuBackend::TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
+                            const Tensor& out) {
   TokenShiftArgs args;
   args.size = x.dim(1);
-  args.mix_count = mix.dim(0);
-  args.token_count = rows.token_count;
   args.row_count = rows.row_count;
-  CheckF32(x, {args.token_count, args.size}, "x");
-  CheckF32(mix, {args.mix_count, args.size}, "mix");
-  CheckF32(out, {args.mix_count, args.token_count, args.size}, "out");
+  CheckF32(x, {rows.token_count, args.size}, "x");
+  CheckF32(out, {rows.token_count, args.size}, "out");
+  EDDY_CHECK(out.data() != x.data()) << "out must not be x";
   EDDY_CHECK(state.base != nullptr);
   args.x = x.f32();
-  args.mix = mix.f32();
   args.out = out.f32();
   args.token_begin = rows.token_begin;
   args.slot = rows.slot;
   args.state = state.base + state.offset_bytes;
   args.state_slot_bytes = state.slot_bytes;
-  // By columns: a row's first token reads the state that its last one replaces.
-  Split(args.size, kLanes, args.token_count * args.mix_count * kShiftCost,
+  const int64_t cost = CeilDivide(rows.token_count, std::max(rows.row_count, 1)) * args.size;
+  Split(args.row_count, 1, cost * kShiftCost,
         [&](int64_t begin, int64_t end) { ops_.token_shift(args, begin, end); });
 }
 

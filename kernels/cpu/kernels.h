@@ -18,7 +18,7 @@ void Activate(Activation f, const float* x, float* out, int64_t count);
 void Gate(Activation f, const float* x, const float* y, float* out, int64_t count);
 void EmbedRow(const void* table_row, DType dtype, float* out, int64_t size);
 void SinusoidRow(int64_t position, float* out, int64_t size);
-void TokenShift(const TokenShiftArgs& args, int64_t column_begin, int64_t column_end);
+void TokenShift(const TokenShiftArgs& args, int64_t row_begin, int64_t row_end);
 void ShortConvolution(const ShortConvolutionArgs& args, int64_t column_begin, int64_t column_end);
 void GatedDecay(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end);
 void Rwkv7Prepare(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);

@@ -7,16 +7,26 @@
 namespace eddy::cpu::EDDY_TARGET {
 namespace {
 
-// Calls fn(index, vector) for the vectors of a row, zeros behind its end up to `padded_size`.
+// Calls fn(index, vector) for the vectors of a row from `begin` on, zeros behind its end up to
+// `end`.
 template <typename Fn>
-inline void ForEachVector(const float* x, int64_t size, int64_t padded_size, const Fn& fn) {
-  int64_t i = 0;
-  for (; i + kLanes <= size; i += kLanes) fn(i, Load(x + i));
-  if (i < size) {
-    fn(i, LoadPartial(x + i, size - i));
-    i += kLanes;
+inline void ForEachInput(const MatMulInputArgs& args, int64_t row, int64_t begin, int64_t end,
+                         const Fn& fn) {
+  const float* x = args.x + row * args.in_size;
+  if (args.difference == nullptr) {
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const int64_t left = args.in_size - i;
+      fn(i, left >= kLanes ? Load(x + i) : left <= 0 ? Zero() : LoadPartial(x + i, left));
+    }
+    return;
   }
-  for (; i < padded_size; i += kLanes) fn(i, Zero());
+  const float* difference = args.difference + row * args.in_size;
+  for (int64_t i = begin; i < end; i += kLanes) {
+    const int64_t left = args.in_size - i;
+    const int64_t lanes = left >= kLanes ? kLanes : left <= 0 ? 0 : left;
+    fn(i, Fma(LoadPartial(difference + i, lanes), LoadPartial(args.mix + i, lanes),
+              LoadPartial(x + i, lanes)));
+  }
 }
 
 struct RowRange {
@@ -24,10 +34,10 @@ struct RowRange {
   float taint;  // 0, or NaN when a number is not finite
 };
 
-RowRange RangeOf(const float* x, int64_t size) {
+RowRange RangeOf(const MatMulInputArgs& args, int64_t row) {
   F32x16 max = Zero();
   F32x16 taint = Zero();
-  ForEachVector(x, size, size, [&](int64_t, F32x16 v) {
+  ForEachInput(args, row, 0, args.in_size, [&](int64_t, F32x16 v) {
     max = Max(Abs(v), max);
     taint = Fma(v, Zero(), taint);
   });
@@ -46,22 +56,19 @@ int32_t SumOf(I32x16 x) {
 template <typename StoreFn>
 void Quantise(const MatMulInputArgs& args, int64_t row, float limit, const StoreFn& store) {
   constexpr float kTiny = 1e-30f;  // the inverse must be finite; such a row counts as zero
-  const float* x = args.x + row * args.in_size;
-  const RowRange range = RangeOf(x, args.in_size);
+  const RowRange range = RangeOf(args, row);
   const bool zero = !(range.max >= kTiny) || range.taint != 0.0f;
   const F32x16 inverse = Set(zero ? 0.0f : limit / range.max);
   int32_t* block_sum = args.block_sum + row * args.block_count;
   for (int64_t begin = 0; begin < args.padded_size; begin += args.block_size) {
     const int64_t end =
         begin + args.block_size < args.padded_size ? begin + args.block_size : args.padded_size;
-    const int64_t size = args.in_size - begin;
     I32x16 sum = SetI32(0);
-    ForEachVector(x + begin, size < end - begin ? size : end - begin, end - begin,
-                  [&](int64_t i, F32x16 v) {
-                    const I32x16 integers = RoundToI32(v * inverse);
-                    store(begin + i, integers);
-                    sum = sum + integers;
-                  });
+    ForEachInput(args, row, begin, end, [&](int64_t i, F32x16 v) {
+      const I32x16 integers = RoundToI32(v * inverse);
+      store(i, integers);
+      sum = sum + integers;
+    });
     *block_sum++ = SumOf(sum);
   }
   args.row_scale[row] = (zero ? 0.0f : range.max / limit) + range.taint;
@@ -71,9 +78,7 @@ void Quantise(const MatMulInputArgs& args, int64_t row, float limit, const Store
 
 void MatMulInput(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end) {
   for (int64_t row = row_begin; row < row_end; ++row) {
-    const float* x = args.x + row * args.in_size;
     uint32_t* words = args.words + row * args.word_stride;
-    const int64_t padded = args.padded_size;
     switch (args.format) {
       case MatMulFormat::kInt8:
       case MatMulFormat::kInt4: {
@@ -89,13 +94,15 @@ void MatMulInput(const MatMulInputArgs& args, int64_t row_begin, int64_t row_end
       }
       case MatMulFormat::kBF16Dot: {
         auto* out = reinterpret_cast<uint16_t*>(words);
-        ForEachVector(x, args.in_size, padded, [&](int64_t i, F32x16 v) { StoreBf16(out + i, v); });
+        ForEachInput(args, row, 0, args.padded_size,
+                     [&](int64_t i, F32x16 v) { StoreBf16(out + i, v); });
         break;
       }
 #endif
       default: {
         auto* out = reinterpret_cast<float*>(words);
-        ForEachVector(x, args.in_size, padded, [&](int64_t i, F32x16 v) { Store(out + i, v); });
+        ForEachInput(args, row, 0, args.padded_size,
+                     [&](int64_t i, F32x16 v) { Store(out + i, v); });
         break;
       }
     }

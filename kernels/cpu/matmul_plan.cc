@@ -9,10 +9,8 @@
 namespace eddy::cpu {
 namespace {
 
-// A chunk has at least this many bytes of weights, so that memory streams, and products of at least
-// that many multiply-adds.
+// A chunk has at least this many bytes of weights, fewer where there are more rows.
 constexpr int64_t kChunkBytesMin = 64 << 10;
-constexpr int64_t kChunksPerThreadMax = 16;
 // Words of x that stay in the L2 cache while the panels pass by.
 constexpr int64_t kRowGroupWords = 128 << 10;
 constexpr int64_t kRowGroupMin = 96;
@@ -82,7 +80,10 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
   args.header_bytes = layout.header_bytes;
   args.unit_count = layout.unit_count;
   const bool spread = weight.in_size % 512 != 0 || row_count_ < 4;  // see WordStride
-  if (IsFloat(args.format) && layout.padded_size() == weight.in_size && spread) {
+  const bool mixes = product.mix.present();
+  CheckOptional(mixes, product.difference, product.x.shape(), "difference");
+  if (mixes) CheckF32(product.mix, {weight.in_size}, "mix");
+  if (!mixes && IsFloat(args.format) && layout.padded_size() == weight.in_size && spread) {
     args.x = static_cast<const uint32_t*>(product.x.data());
     args.x_stride = weight.in_size;
   } else {
@@ -94,12 +95,18 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
 int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t padded_size) {
   for (size_t i = 0; i < inputs_.size(); ++i) {
     const MatMulInputArgs& args = inputs_[i].args;
-    if (args.x == product.x.data() && args.format == format && args.padded_size == padded_size) {
+    if (args.x == product.x.data() && args.mix == product.mix.data() &&
+        args.difference == product.difference.data() && args.format == format &&
+        args.padded_size == padded_size) {
       return static_cast<int>(i);
     }
   }
   Input input;
   input.args.x = product.x.f32();
+  if (product.mix.present()) {
+    input.args.difference = product.difference.f32();
+    input.args.mix = product.mix.f32();
+  }
   input.args.in_size = product.x.dim(1);
   input.args.padded_size = padded_size;
   input.args.word_stride = WordStride(format, padded_size);
@@ -160,28 +167,33 @@ void MatMulPlan::CutInputs() {
   }
 }
 
+// Each chunk is a share of what is left, so that chunks are large (a thread fetches a chunk's
+// weights ahead, but not the next chunk's) and the last ones small (threads end together).
 void MatMulPlan::CutWork() {
-  int64_t bytes = 0;
-  for (const Work& work : works_) bytes += PanelCount(work.args.out_size) * work.args.panel_bytes;
+  int64_t left_bytes = 0;
+  for (const Work& work : works_) {
+    left_bytes += PanelCount(work.args.out_size) * work.args.panel_bytes;
+  }
   const int64_t block = ops_.matmul_panel_block(row_count_);
-  const bool fork = thread_count_ > 1 && bytes * row_count_ >= 2 * kForkCost;
-  const int64_t chunk_bytes = fork ? std::max(kChunkBytesMin / std::min<int64_t>(row_count_, 8),
-                                              bytes / (thread_count_ * kChunksPerThreadMax))
-                                   : bytes;
+  const bool fork = thread_count_ > 1 && left_bytes * row_count_ >= 2 * kForkCost;
+  const int64_t shares = fork ? thread_count_ * 2 : 1;
+  const int64_t chunk_bytes_min = kChunkBytesMin / std::min<int64_t>(row_count_, 8);
   for (size_t i = 0; i < works_.size(); ++i) {
     const MatMulArgs& args = works_[i].args;
     const int64_t panels = PanelCount(args.out_size);
-    const int64_t step =
-        std::max<int64_t>(1, CeilDivide(chunk_bytes, args.panel_bytes) / block) * block;
     const int64_t rows =
         std::min(row_count_, std::max(kRowGroupMin, kRowGroupWords / args.x_stride));
     const int64_t groups = CeilDivide(row_count_, rows);
-    for (int64_t panel = 0; panel < panels; panel += step) {
+    for (int64_t panel = 0; panel < panels;) {
+      const int64_t chunk_bytes = std::max(left_bytes / shares, chunk_bytes_min);
+      const int64_t blocks = std::max<int64_t>(1, chunk_bytes / (args.panel_bytes * block));
+      const int64_t end = std::min(panels, panel + blocks * block);
       for (int64_t group = 0; group < groups; ++group) {
         chunks_.push_back({static_cast<int>(i), row_count_ * group / groups,
-                           row_count_ * (group + 1) / groups, panel,
-                           std::min(panels, panel + step)});
+                           row_count_ * (group + 1) / groups, panel, end});
       }
+      left_bytes -= (end - panel) * args.panel_bytes;
+      panel = end;
     }
   }
 }

@@ -54,10 +54,12 @@ struct MatMulArgs {
 };
 
 struct MatMulInputArgs {
-  const float* x = nullptr;      // [row, in]
-  uint32_t* words = nullptr;     // [row, word_stride], 64-byte aligned
-  float* row_scale = nullptr;    // [row]
-  int32_t* block_sum = nullptr;  // [row, block]: the sums of block_size integers each
+  const float* x = nullptr;           // [row, in]
+  const float* difference = nullptr;  // [row, in] or null: x + difference mix is meant
+  const float* mix = nullptr;         // [in] or null
+  uint32_t* words = nullptr;          // [row, word_stride], 64-byte aligned
+  float* row_scale = nullptr;         // [row]
+  int32_t* block_sum = nullptr;       // [row, block]: the sums of block_size integers each
   int64_t in_size = 0;
   int64_t padded_size = 0;  // inputs up to the last unit's end; behind in_size they become zeros
   int64_t word_stride = 0;  // room for padded_size rounded up to 16 inputs
@@ -82,16 +84,13 @@ struct NormArgs {
 
 struct TokenShiftArgs {
   const float* x = nullptr;
-  const float* mix = nullptr;
   float* out = nullptr;
   const int32_t* token_begin = nullptr;
   const int32_t* slot = nullptr;
   std::byte* state = nullptr;  // of slot 0
   int64_t state_slot_bytes = 0;
   int64_t row_count = 0;
-  int64_t token_count = 0;
   int64_t size = 0;
-  int64_t mix_count = 0;
 };
 
 struct ShortConvolutionArgs {
@@ -192,7 +191,7 @@ struct Ops {
   void (*gate)(Activation f, const float* x, const float* y, float* out, int64_t count);
   void (*embed_row)(const void* table_row, DType dtype, float* out, int64_t size);
   void (*sinusoid_row)(int64_t position, float* out, int64_t size);
-  void (*token_shift)(const TokenShiftArgs& args, int64_t column_begin, int64_t column_end);
+  void (*token_shift)(const TokenShiftArgs& args, int64_t row_begin, int64_t row_end);
   void (*short_convolution)(const ShortConvolutionArgs& args, int64_t column_begin,
                             int64_t column_end);
   void (*gated_decay)(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end);

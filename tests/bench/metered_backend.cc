@@ -90,10 +90,10 @@ void MeteredBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const T
   Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->GatherLogitsRows(rows, x, out); });
 }
 
-void MeteredBackend::TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix,
-                                const StateRef& state, const Tensor& out) {
+void MeteredBackend::TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
+                                const Tensor& out) {
   Meter(OpClass::kElementwise, 8.0 * Count(rows.row_count * x.dim(1)), 0.0,
-        [&] { backend_->TokenShift(rows, x, mix, state, out); });
+        [&] { backend_->TokenShift(rows, x, state, out); });
 }
 
 void MeteredBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,

@@ -79,7 +79,7 @@ class MeteredBackend : public Backend {
   void Activate(Activation f, const Tensor& x, const Tensor& out) override;
   void Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) override;
   void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) override;
-  void TokenShift(const Rows& rows, const Tensor& x, const Tensor& mix, const StateRef& state,
+  void TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
                   const Tensor& out) override;
   void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
                         const StateRef& state, const Tensor& out) override;

@@ -43,18 +43,15 @@ void EmbedAndSinusoid(OpBench& bench, benchmark::State& state, int32_t row_count
   });
 }
 
-// RWKV-7's time mix shifts to six inputs.
 void TokenShift(OpBench& bench, benchmark::State& state, int32_t row_count, int64_t size) {
-  constexpr int64_t kMixCount = 6;
   BenchRows step(row_count, 1);
   std::vector<float> x = RandomValues(row_count * size);
-  std::vector<float> mix = RandomValues(kMixCount * size);
   std::vector<float> states(x.size());
-  std::vector<float> out(static_cast<size_t>(kMixCount * row_count * size));
+  std::vector<float> out(x.size());
+  const Shape shape = {row_count, size};
   const StateRef shift = {reinterpret_cast<std::byte*>(states.data()), size * 4, 0};
-  bench.Measure(state, Floats((kMixCount + 3) * row_count * size), [&] {
-    bench.backend().TokenShift(step.rows, View(x, {row_count, size}), View(mix, {kMixCount, size}),
-                               shift, View(out, {kMixCount, row_count, size}));
+  bench.Measure(state, Floats(4 * row_count * size), [&] {
+    bench.backend().TokenShift(step.rows, View(x, shape), shift, View(out, shape));
   });
 }
 

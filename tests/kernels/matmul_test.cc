@@ -207,6 +207,29 @@ TEST(MatMulTest, ARowThatIsNotFiniteSpoilsItselfOnly) {
   }
 }
 
+TEST(MatMulTest, AMixedInputIsWhatItsSumWouldBe) {
+  Numbers numbers(9);
+  std::vector<float> weight = numbers.Normal(20 * 45), x = numbers.Normal(5 * 45);
+  std::vector<float> difference = numbers.Normal(5 * 45), mix = numbers.Uniform(45, 0.0f, 1.0f);
+  std::vector<float> mixed(x.size());
+  for (size_t i = 0; i < x.size(); ++i) mixed[i] = std::fma(difference[i], mix[i % 45], x[i]);
+  for (const std::string& target : MachineTargets()) {
+    const auto backend = BackendOf(target, 2, "auto");
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+      const Matrix matrix = *backend->PackMatrix(View(weight, {20, 45}), dtype);
+      std::vector<float> want(5 * 20), plain(5 * 20), out(5 * 20);
+      backend->MatMul(View(mixed, {5, 45}), matrix, Tensor(), View(want, {5, 20}));
+      // Beside a product of the same x that is not mixed.
+      const Product products[] = {{View(x, {5, 45}), &matrix, Tensor(), View(plain, {5, 20})},
+                                  {View(x, {5, 45}), &matrix, Tensor(), View(out, {5, 20}),
+                                   View(difference, {5, 45}), View(mix, {45})}};
+      backend->MatMulGroup(products);
+      EXPECT_TRUE(SameBits(out, want)) << target << " " << DTypeName(dtype);
+      EXPECT_FALSE(SameBits(plain, want));
+    }
+  }
+}
+
 TEST(MatMulTest, ARowOfZerosGivesTheBias) {
   std::vector<float> weight(5 * 9, 2.0f), bias = {1, 2, 3, 4, 5}, x(9), out(5);
   const auto backend = BackendOf("auto", 1, "auto");

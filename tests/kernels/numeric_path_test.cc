@@ -110,10 +110,9 @@ TEST_P(NumericPathTest, Rwkv7) {
     return Tensor(x.data() + i * 300, DType::kF32, as);
   };
   std::vector<float> scale = numbers_.Take(60, 0.5f, 1.0f);
-  std::vector<float> shifted(600), removal(300), state(60, 0.5f);
-  backend_->TokenShift(
-      RowsFixture({5}, {0}).rows(), part(0, flat), Tensor(x.data(), DType::kF32, {2, 60}),
-      {reinterpret_cast<std::byte*>(state.data()), 0, 0}, View(shifted, {2, 5, 60}));
+  std::vector<float> shifted(300), removal(300), state(60, 0.5f);
+  backend_->TokenShift(RowsFixture({5}, {0}).rows(), part(0, flat),
+                       {reinterpret_cast<std::byte*>(state.data()), 0, 0}, View(shifted, flat));
   backend_->Rwkv7Prepare({part(0, flat), part(1, flat), part(2, flat), part(3, flat), part(4, flat),
                           part(5, flat), View(scale, scale_shape), View(scale, scale_shape)},
                          View(removal, flat));
@@ -124,7 +123,7 @@ TEST_P(NumericPathTest, Rwkv7) {
   for (const std::vector<float>* values : {&shifted, &removal, &state}) {
     x.insert(x.end(), values->begin(), values->end());
   }
-  EXPECT_EQ(Hash(x), 5767186057734390359ULL);
+  EXPECT_EQ(Hash(x), 4250167685200057483ULL);
 }
 
 TEST_P(NumericPathTest, Activations) {

@@ -150,8 +150,7 @@ void FakeBackend::Normalise(const NormOptions&, const NormInputs&, const Tensor&
 }
 void FakeBackend::Activate(Activation, const Tensor&, const Tensor&) { std::abort(); }
 void FakeBackend::GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) { std::abort(); }
-void FakeBackend::TokenShift(const Rows&, const Tensor&, const Tensor&, const StateRef&,
-                             const Tensor&) {
+void FakeBackend::TokenShift(const Rows&, const Tensor&, const StateRef&, const Tensor&) {
   std::abort();
 }
 void FakeBackend::Gate(Activation, const Tensor&, const Tensor&, const Tensor&) { std::abort(); }

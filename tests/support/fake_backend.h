@@ -60,8 +60,7 @@ class FakeBackend : public Backend {
   void Normalise(const NormOptions&, const NormInputs&, const Tensor&, const Tensor&) override;
   void Activate(Activation, const Tensor&, const Tensor&) override;
   void GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) override;
-  void TokenShift(const Rows&, const Tensor&, const Tensor&, const StateRef&,
-                  const Tensor&) override;
+  void TokenShift(const Rows&, const Tensor&, const StateRef&, const Tensor&) override;
   void Gate(Activation, const Tensor&, const Tensor&, const Tensor&) override;
   void ShortConvolution(const Rows&, const Tensor&, const Tensor&, const StateRef&,
                         const Tensor&) override;
