@@ -5,14 +5,14 @@ WORKDIR /src
 COPY deploy/install deploy/packages.txt deploy/
 RUN deploy/install build
 COPY . .
-RUN cmake --preset release && cmake --build --preset release --target eddy-server eddy
+RUN cmake --preset release && cmake --build --preset release --target eddy-server eddy eddy-quantize
 
 FROM debian:12-slim
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-pull1.0 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home eddy
-COPY --from=build /src/build/release/bin/eddy-server /src/build/release/bin/eddy /usr/local/bin/
+COPY --from=build /src/build/release/bin/eddy-server /src/build/release/bin/eddy /src/build/release/bin/eddy-quantize /usr/local/bin/
 COPY models/shakespeare /models/shakespeare
 USER 10001
 EXPOSE 50051 9464

@@ -157,10 +157,13 @@ void MultiplyAs(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int6
   const int64_t block_bytes = block * args.panel_bytes;
   // The last tiles are smaller: counting them in would fetch too little.
   const int64_t tiles = (row_end - row_begin + kTileRowsMax - 1) / kTileRowsMax;
+  const bool fetches = row_end - row_begin > 4;
   for (int64_t panel = panel_begin; panel < panel_end; panel += block) {
     const int64_t end = panel + block < panel_end ? panel + block : panel_end;
     const std::byte* next = args.weight + panel * args.panel_bytes + block_bytes;
-    int64_t left = panel + 2 * block <= panel_end ? block : 0;  // panels still to be fetched
+    // Panels still to be fetched. With few rows a block is done so soon, and has so many panels,
+    // that the processor's own prefetching does better.
+    int64_t left = fetches && panel + 2 * block <= panel_end ? block : 0;
     for (int64_t row = row_begin, tile = 0; row < row_end; ++tile) {
       const int64_t rows = TileRows(row_end - row);
       Ahead ahead;

@@ -14,7 +14,13 @@ import unittest
 
 from tests.e2e.programs import BIN, MODEL, Server
 
-TURN = ("--prompt", "ROMEO:\n", "--max-tokens", 64, "--temperature", 0.8, "--seed", 5)
+TURN = ("--prompt", "ROMEO:\n", "--max-tokens", 64, "--temperature", 0.8, "--seed", 5, "--log-probs")
+
+
+def log_probs(server):
+    """(token, its log-probability) of each token of the turn: all bits count."""
+    entries = [entry["token"] for message in server.generate(*TURN) for entry in message["log_probs"]]
+    return [(entry["token_id"], entry["log_prob"]) for entry in entries]
 
 
 def quantize(*arguments, program=BIN / "eddy", **kwargs):
@@ -52,12 +58,12 @@ class Quantize(unittest.TestCase):
             self.assertEqual(sorted(p.name for p in out.iterdir()),
                              ["config.json", "model.safetensors", "tokenizer_config.json"])
             with Server(model=out) as server:
-                ahead = server.tokens(*TURN)
+                ahead = log_probs(server)
                 self.assertIn(f"{weights} weights", "".join(server.lines))
             with Server("--weights", weights) as server:
-                self.assertEqual(server.tokens(*TURN), ahead)
+                self.assertEqual(log_probs(server), ahead)
             with Server() as server:
-                plain = plain or server.tokens(*TURN)
+                plain = plain or log_probs(server)
             self.assertEqual(len(ahead), 64)
             self.assertNotEqual(ahead, plain)
         refused = subprocess.run([BIN / "eddy-server", "--model", self.folder / "int8", "--weights", "bf16"],

@@ -33,6 +33,7 @@ TEST(ConfigTest, GivesWhatIsThere) {
   EXPECT_EQ(*config->Float("absent", 0.0f, 1.0f, 0.5f), 0.5f);
   EXPECT_TRUE(*config->Bool("yes"));
   EXPECT_FALSE(*config->Bool("absent", false));
+  EXPECT_EQ(*config->String("colour"), "green");
   EXPECT_EQ(*config->Choice("colour", kColours), 1u);
   EXPECT_EQ(*config->Choice("absent", kColours, 0), 0u);
   EXPECT_THAT(*config->TokenIds("eos", 3), ElementsAre(2));
@@ -42,6 +43,15 @@ TEST(ConfigTest, GivesWhatIsThere) {
   EXPECT_TRUE(config->Has("n"));
   EXPECT_FALSE(config->Has("null"));
   EXPECT_FALSE(config->Has("absent"));
+}
+
+TEST(ConfigTest, AStringIsNotEmpty) {
+  const auto config = Config::Parse(R"({"empty": "", "number": 5, "null": null})", "c");
+  for (const char* key : {"empty", "number", "null", "absent"}) {
+    const absl::Status status = config->String(key).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << key;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected a string that is not empty"));
+  }
 }
 
 TEST(ConfigTest, RefusesWhatIsNoObject) {

@@ -86,7 +86,8 @@ TEST_P(QuantisedFolderTest, GivesTheSameBits) {
 INSTANTIATE_TEST_SUITE_P(
     All, QuantisedFolderTest,
     testing::Combine(testing::Values("linear_transformer/decay", "linear_transformer/sinusoid",
-                                     "linear_transformer/wide", "rwkv7/official", "rwkv7/fla",
+                                     "linear_transformer/wide", "gated_deltanet/plain",
+                                     "gated_deltanet/grouped", "rwkv7/official", "rwkv7/fla",
                                      "rwkv7/fla_f16"),
                      testing::Values(DType::kI8, DType::kI4)),
     [](const auto& test) {

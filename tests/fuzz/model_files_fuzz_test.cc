@@ -3,6 +3,7 @@
 // never a crash.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -11,6 +12,7 @@
 
 #include "engine/config.h"
 #include "engine/model.h"
+#include "engine/quantise_model.h"
 #include "engine/safetensors.h"
 #include "engine/tokenizer.h"
 #include "tests/support/model_files.h"
@@ -167,22 +169,19 @@ TEST(ModelFilesFuzzTest, Config) {
 
 // Whole folders: the configuration and the tensors' names, shapes and numbers must hold against
 // each other.
-class LoadModelFuzzTest : public testing::TestWithParam<std::string> {};
-
-TEST_P(LoadModelFuzzTest, IsReadOrRefused) {
+void LoadMutated(const std::string& config, const std::string& weights, int iterations,
+                 size_t reach) {
   BackendOptions options;
   options.backend = "cpu";
   options.thread_count = 1;
   const auto backend = *MakeBackend(options);
-  const std::string config = Golden(GetParam() + "/config.json"),
-                    weights = Golden(GetParam() + "/model.safetensors");
   Mutator mutator(3);
   const TestFolder folder;
   int accepted = 0;
-  for (int i = 0; i < kIterations / 10; ++i) {
+  for (int i = 0; i < iterations; ++i) {
     const bool of_config = i % 2 == 0;
     WriteBytes(folder / "config.json", of_config ? mutator.Mutated(config, config.size()) : config);
-    WriteBytes(folder / "model.safetensors", of_config ? weights : mutator.Mutated(weights, 3000));
+    WriteBytes(folder / "model.safetensors", of_config ? weights : mutator.Mutated(weights, reach));
     const auto model = LoadModel(folder.path(), *backend, LoadOptions());
     if (model.ok()) {
       ++accepted;
@@ -194,6 +193,31 @@ TEST_P(LoadModelFuzzTest, IsReadOrRefused) {
     }
   }
   EXPECT_GT(accepted, 0);
+}
+
+class LoadModelFuzzTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(LoadModelFuzzTest, IsReadOrRefused) {
+  LoadMutated(Golden(GetParam() + "/config.json"), Golden(GetParam() + "/model.safetensors"),
+              kIterations / 10, 3000);
+}
+
+// Integers, scales and the key that names them; half of the changes begin in the numbers.
+TEST_P(LoadModelFuzzTest, IsReadOrRefusedWhenQuantised) {
+  BackendOptions options;
+  options.thread_count = 1;
+  const auto backend = *MakeBackend(options);
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    const TestFolder folder;
+    ASSERT_TRUE(QuantiseModel(std::string(EDDY_SOURCE_DIR) + "/tests/golden/" + GetParam(),
+                              folder / "out", *backend, {dtype, nullptr})
+                    .ok());
+    const std::string weights = ReadBytes(folder / "out/model.safetensors");
+    uint64_t header_bytes = 0;
+    std::memcpy(&header_bytes, weights.data(), sizeof(header_bytes));
+    LoadMutated(ReadBytes(folder / "out/config.json"), weights, kIterations / 40,
+                std::min<size_t>(2 * header_bytes, weights.size()));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, LoadModelFuzzTest,
