@@ -164,7 +164,7 @@ void MultiplyAs(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int6
     // Panels still to be fetched. With few rows a block is done so soon, and has so many panels,
     // that the processor's own prefetching does better.
     int64_t left = fetches && panel + 2 * block <= panel_end ? block : 0;
-    for (int64_t row = row_begin, tile = 0; row < row_end; ++tile) {
+    for (int64_t row = row_begin; row < row_end;) {
       const int64_t rows = TileRows(row_end - row);
       Ahead ahead;
       if (left > 0) {

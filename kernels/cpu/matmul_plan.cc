@@ -68,7 +68,6 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
   CheckF32(product.out, {row_count_, weight.out_size}, "out");
   EDDY_CHECK(product.out.data() != product.x.data()) << "out must not be x";
   Work work;
-  work.in_size = weight.in_size;
   MatMulArgs& args = work.args;
   args.format = FormatOf(path_, weight.dtype);
   const PanelLayout layout = PanelLayoutOf(args.format, weight.in_size);

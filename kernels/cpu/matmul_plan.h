@@ -47,7 +47,6 @@ class MatMulPlan {
   };
   struct Work {
     MatMulArgs args;
-    int64_t in_size = 0;
     int input = -1;  // -1: x is read where it is
   };
   struct InputChunk {
