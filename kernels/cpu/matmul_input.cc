@@ -13,20 +13,24 @@ template <typename Fn>
 inline void ForEachInput(const MatMulInputArgs& args, int64_t row, int64_t begin, int64_t end,
                          const Fn& fn) {
   const float* x = args.x + row * args.in_size;
+  const int64_t size = end < args.in_size ? end : args.in_size;
+  int64_t i = begin;
   if (args.difference == nullptr) {
-    for (int64_t i = begin; i < end; i += kLanes) {
-      const int64_t left = args.in_size - i;
-      fn(i, left >= kLanes ? Load(x + i) : left <= 0 ? Zero() : LoadPartial(x + i, left));
+    for (; i + kLanes <= size; i += kLanes) fn(i, Load(x + i));
+    if (i < size) fn(i, LoadPartial(x + i, size - i));
+  } else {
+    const float* difference = args.difference + row * args.in_size;
+    for (; i + kLanes <= size; i += kLanes) {
+      fn(i, Fma(Load(difference + i), Load(args.mix + i), Load(x + i)));
     }
-    return;
+    if (i < size) {
+      const int64_t left = size - i;
+      fn(i, Fma(LoadPartial(difference + i, left), LoadPartial(args.mix + i, left),
+                LoadPartial(x + i, left)));
+    }
   }
-  const float* difference = args.difference + row * args.in_size;
-  for (int64_t i = begin; i < end; i += kLanes) {
-    const int64_t left = args.in_size - i;
-    const int64_t lanes = left >= kLanes ? kLanes : left <= 0 ? 0 : left;
-    fn(i, Fma(LoadPartial(difference + i, lanes), LoadPartial(args.mix + i, lanes),
-              LoadPartial(x + i, lanes)));
-  }
+  if (i < size) i += kLanes;
+  for (; i < end; i += kLanes) fn(i, Zero());
 }
 
 struct RowRange {
