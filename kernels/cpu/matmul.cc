@@ -128,6 +128,7 @@ void TilesOfRows(const MatMulArgs& args, int64_t row, int64_t begin, int64_t end
 }
 
 constexpr int64_t TileRows(int64_t rows) {
+  if (kTileRowsMax < 8 && rows == 8) return 4;  // not 6 and 2: a tile of 2 has too few chains
   if (rows >= kTileRowsMax) return kTileRowsMax;
   return rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
 }
@@ -157,13 +158,12 @@ void MultiplyAs(const MatMulArgs& args, int64_t row_begin, int64_t row_end, int6
   const int64_t block_bytes = block * args.panel_bytes;
   // The last tiles are smaller: counting them in would fetch too little.
   const int64_t tiles = (row_end - row_begin + kTileRowsMax - 1) / kTileRowsMax;
-  const bool fetches = row_end - row_begin > 4;
+  // With many panels side by side the processor's own prefetching does better.
+  const bool fetches = block < 4;
   for (int64_t panel = panel_begin; panel < panel_end; panel += block) {
     const int64_t end = panel + block < panel_end ? panel + block : panel_end;
     const std::byte* next = args.weight + panel * args.panel_bytes + block_bytes;
-    // Panels still to be fetched. With few rows a block is done so soon, and has so many panels,
-    // that the processor's own prefetching does better.
-    int64_t left = fetches && panel + 2 * block <= panel_end ? block : 0;
+    int64_t left = fetches && panel + 2 * block <= panel_end ? block : 0;  // panels to be fetched
     for (int64_t row = row_begin; row < row_end;) {
       const int64_t rows = TileRows(row_end - row);
       Ahead ahead;
