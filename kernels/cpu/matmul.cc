@@ -68,7 +68,9 @@ __attribute__((noinline)) void AddBlock(const MatMulArgs& args, const std::byte*
   I32x16 block[R][P];
   EDDY_UNROLL
   for (int r = 0; r < R; ++r) {
-    const int32_t start = -F::kOffset * args.block_sum[(row + r) * args.block_count + index];
+    // Without sign: the sums of a row that is not finite are anything.
+    const auto x_sum = static_cast<uint32_t>(args.block_sum[(row + r) * args.block_count + index]);
+    const auto start = static_cast<int32_t>(0u - uint32_t{F::kOffset} * x_sum);
     EDDY_UNROLL
     for (int p = 0; p < P; ++p) block[r][p] = SetI32(start);
   }

@@ -51,9 +51,9 @@ RowRange RangeOf(const MatMulInputArgs& args, int64_t row) {
 int32_t SumOf(I32x16 x) {
   alignas(64) float lanes[kLanes];
   Store(lanes, ToF32(x));
-  int32_t sum = 0;
-  for (const float lane : lanes) sum += __builtin_bit_cast(int32_t, lane);
-  return sum;
+  uint32_t sum = 0;  // wraps around where a row is not finite
+  for (const float lane : lanes) sum += __builtin_bit_cast(uint32_t, lane);
+  return static_cast<int32_t>(sum);
 }
 
 // One scale for the row: its largest magnitude becomes `limit`.  store(index, integers)

@@ -196,7 +196,7 @@ TEST(MatMulTest, ARowThatIsNotFiniteSpoilsItselfOnly) {
     backend->MatMul(View(x, {3, 30}), matrix, Tensor(), View(clean, {3, 20}));
     for (const float bad : {NAN, INFINITY, -INFINITY}) {
       std::vector<float> spoilt = x;
-      spoilt[30 + 4] = bad;
+      spoilt[30 + 4] = spoilt[30 + 5] = bad;
       backend->MatMul(View(spoilt, {3, 30}), matrix, Tensor(), View(out, {3, 20}));
       for (int i = 0; i < 20; ++i) {
         EXPECT_EQ(out[i], clean[i]);
