@@ -81,23 +81,23 @@ struct RecurrenceInputs {
 
 // Each row of N numbers is normalised by itself; T rows, or T tokens of G groups.
 struct NormInputs {
-  Tensor x;         // [T, N] or [T, G, N]
-  Tensor residual;  // like x, or absent: added to x first
-  Tensor weight;    // [N]; or [G, N], where each group has its own; or absent
-  Tensor bias;      // like weight, or absent
-  Tensor gate;      // like x, or absent
+  Tensor x;              // [T, N] or [T, G, N]
+  Tensor residual = {};  // like x, or absent: added to x first
+  Tensor weight = {};    // [N]; or [G, N], where each group has its own; or absent
+  Tensor bias = {};      // like weight, or absent
+  Tensor gate = {};      // like x, or absent
 };
 
 // What RWKV-7 derives from its projections before the recurrence; H heads of N channels, C = H N.
 struct Rwkv7Projections {
-  Tensor decay;       // [T, C]: w0 + tanh(x_w w1) w2
-  Tensor rate;        // [T, C]: a0 + x_a a1 a2
-  Tensor k;           // [T, C]
-  Tensor v;           // [T, C]
-  Tensor value_mix;   // [T, C]: v0 + x_v v1 v2; absent in the first layer
-  Tensor first_v;     // [T, C]: the first layer's v; absent there
-  Tensor key_scale;   // k_k [H, N]
-  Tensor rate_scale;  // k_a [H, N]
+  Tensor decay;            // [T, C]: w0 + tanh(x_w w1) w2
+  Tensor rate;             // [T, C]: a0 + x_a a1 a2
+  Tensor k;                // [T, C]
+  Tensor v;                // [T, C]
+  Tensor value_mix = {};   // [T, C]: v0 + x_v v1 v2; absent in the first layer
+  Tensor first_v = {};     // [T, C]: the first layer's v; absent there
+  Tensor key_scale = {};   // k_k [H, N]
+  Tensor rate_scale = {};  // k_a [H, N]
 };
 
 struct Rwkv7Readout {

@@ -166,12 +166,12 @@ TEST(MatMulGroupTest, HasTheBitsOfItsProductsAlone) {
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
       const auto backend = BackendOf(target, 2);
       std::vector<Matrix> matrices;
-      for (int i = 0; i < 3; ++i) {
+      for (size_t i = 0; i < 3; ++i) {
         matrices.push_back(*backend->PackMatrix(View(w[i], shapes[i]), dtype));
       }
       std::vector<float> out[3], alone[3];
       std::vector<Product> products;
-      for (int i = 0; i < 3; ++i) {
+      for (size_t i = 0; i < 3; ++i) {
         const int64_t size = shapes[i][0];
         out[i].resize(static_cast<size_t>(9 * size));
         alone[i].resize(out[i].size());
@@ -180,7 +180,7 @@ TEST(MatMulGroupTest, HasTheBitsOfItsProductsAlone) {
         backend->MatMul(products[i].x, matrices[i], products[i].bias, View(alone[i], {9, size}));
       }
       backend->MatMulGroup(products);
-      for (int i = 0; i < 3; ++i) EXPECT_TRUE(SameBits(out[i], alone[i])) << target << i;
+      for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(SameBits(out[i], alone[i])) << target << i;
     }
   }
 }
@@ -198,7 +198,7 @@ TEST(MatMulTest, ARowThatIsNotFiniteSpoilsItselfOnly) {
       std::vector<float> spoilt = x;
       spoilt[30 + 4] = spoilt[30 + 5] = bad;
       backend->MatMul(View(spoilt, {3, 30}), matrix, Tensor(), View(out, {3, 20}));
-      for (int i = 0; i < 20; ++i) {
+      for (size_t i = 0; i < 20; ++i) {
         EXPECT_EQ(out[i], clean[i]);
         EXPECT_FALSE(std::isfinite(out[20 + i])) << DTypeName(dtype);
         EXPECT_EQ(out[40 + i], clean[40 + i]);
