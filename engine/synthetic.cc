@@ -2,12 +2,12 @@
 #include "engine/synthetic.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "kernels/bf16.h"
 
 namespace eddy {
 namespace {
@@ -78,11 +78,6 @@ void ForEachNumber(std::string_view name, int64_t count, const Set& set) {
   }
 }
 
-uint16_t Bf16OfFinite(float number) {
-  const uint32_t bits = std::bit_cast<uint32_t>(number);
-  return static_cast<uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
-
 bool IsNormWeight(std::string_view name, const Shape& shape) {
   return shape.rank() == 1 && name.ends_with(".weight");
 }
@@ -123,7 +118,7 @@ const StoredTensor* SyntheticTensors::Provide(std::string_view name, const Shape
     float scale = std::sqrt(3.0f / static_cast<float>(shape[1]));
     if (shape[0] == vocabulary_size_) scale *= 3.0f;
     auto* values = reinterpret_cast<uint16_t*>(made->storage.data());
-    ForEachNumber(name, count, [&](int64_t i, float u) { values[i] = Bf16OfFinite(u * scale); });
+    ForEachNumber(name, count, [&](int64_t i, float u) { values[i] = F32ToBf16(u * scale); });
     return &tensor;
   }
   auto* values = reinterpret_cast<float*>(made->storage.data());
