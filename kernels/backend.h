@@ -208,7 +208,7 @@ class Backend {
   // s = x + residual; sum = s, where it is present (it may be x or residual). Over the N numbers of
   // a row, with the biased variance:
   //   kLayer: n = (s - mean) / sqrt(variance + eps);  kRms: n = s / sqrt(mean of s^2 + eps);
-  //   kL2: n = s / sqrt(sum of s^2 + eps)
+  //   kL2: n = s / sqrt(sum of s^2 + eps);  kSum: n = s / (sum of s + eps)
   // out = (n weight + bias) f(gate); out may be any input, but not sum.
   virtual void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
                          const Tensor& out) = 0;
@@ -234,9 +234,21 @@ class Backend {
   // x, out [T, C], weight [W, C]; state [W - 1, C] f32
   virtual void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
                                 const StateRef& state, const Tensor& out) = 0;
-  // Gated DeltaNet (2412.06464) and Mamba-2 (2405.21060), in place:
-  //   decay <- exp(-exp(rate) softplus(decay + bias)).  decay [T, H], rate (A_log), bias [H]
-  virtual void GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) = 0;
+  // Factors of decay in place, as DecayOptions says with x = decay + bias. Gated DeltaNet
+  // (2412.06464): kSoftplus, rate A_log, bias dt_bias. GLA (2312.06635): kSoftplusOfMinus, scale
+  // 1/16. KDA (2510.26692): kSoftplus or kBounded, a rate per head.
+  // decay [T, H] or [T, H, K]; rate [H] or absent; bias [H] or [H, K], or absent
+  virtual void MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
+                         const Tensor& bias) = 0;
+  // HGRN2 (2404.07904): decay <- floor + (1 - floor) sigmoid(decay);  key = 1 - decay, without the
+  // rounding of decay.  decay, key [T, C], floor [C] or absent (0)
+  virtual void Hgrn2Prepare(const Tensor& floor, const Tensor& decay, const Tensor& key) = 0;
+  // Rotates each pair (i, i + K/2) of every head of x by the token's angle, in place (RoPE,
+  // 2104.09864, in halves): x_i <- x_i cos_i - x_{i + K/2} sin_i and x_{i + K/2} <- x_{i + K/2}
+  // cos_i + x_i sin_i.  angles [T, K]: sin_i, cos_i by turns, of Sinusoid; x [T, H, K], even K
+  virtual void Rotate(const Tensor& angles, const Tensor& x) = 0;
+  // out = softmax of [2x, -2x], each row by itself (Hedgehog, 2402.04347).  x [N, d], out [N, 2d]
+  virtual void SignedSoftmax(const Tensor& x, const Tensor& out) = 0;
   // RWKV-7 (2503.14456), between the projections and the recurrence, in place; with a = sigmoid of
   // rate and kappa = k k_k divided by max(its norm over the head, 1e-12):
   //   decay <- w = exp(-e^(-1/2) sigmoid(decay));  v <- v + (first_v - v) sigmoid(value_mix)

@@ -16,14 +16,28 @@ enum class Activation : uint8_t {
   kTanh,
   kEluPlusOne,  // x + 1 above 0, exp(x) else
   kExp,
+  kIdentity,
+  kTwiceSigmoid,
 };
 
-enum class NormKind : uint8_t { kLayer, kRms, kL2 };
+enum class NormKind : uint8_t { kLayer, kRms, kL2, kSum };
 
 struct NormOptions {
   NormKind kind = NormKind::kLayer;
   float eps = 0.0f;
   Activation gate = Activation::kSilu;  // f of the gate, where there is one: kSilu or kSigmoid
+};
+
+// How a factor of decay is made from x; r = exp(rate) where there is one, else 1.
+enum class DecayMap : uint8_t {
+  kSoftplus,         // exp(-scale r softplus(x))
+  kSoftplusOfMinus,  // exp(-scale r softplus(-x)), which is sigmoid(x)^(scale r)
+  kBounded,          // exp(-scale sigmoid(r x))
+};
+struct DecayOptions {
+  DecayMap map = DecayMap::kSoftplus;
+  float scale = 1.0f;
+  float log_min = -1e30f;  // the exponent is at least this
 };
 
 enum class Decay : uint8_t { kNone, kConstant, kScalar, kVector };

@@ -292,7 +292,7 @@ void GatedDeltaNet::Mix(const Layer& layer, const Step& step) {
   Convolve(layer.query, step, q_input, q);
   Convolve(layer.key, step, k_input, k);
   Convolve(layer.value, step, v_input, v);
-  backend_.GatedDecay(decay, layer.decay_rate, layer.decay_bias);
+  backend_.MakeDecay({DecayMap::kSoftplus}, decay, layer.decay_rate, layer.decay_bias);
   backend_.Activate(Activation::kSigmoid, beta, beta);
   RecurrenceInputs inputs;
   inputs.q = q.As({tokens, s.head_count, s.key_size});

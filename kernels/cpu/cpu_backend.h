@@ -71,7 +71,11 @@ class CpuBackend final : public Backend {
                   const Tensor& out) override;
   void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
                         const StateRef& state, const Tensor& out) override;
-  void GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) override;
+  void MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
+                 const Tensor& bias) override;
+  void Hgrn2Prepare(const Tensor& floor, const Tensor& decay, const Tensor& key) override;
+  void Rotate(const Tensor& angles, const Tensor& x) override;
+  void SignedSoftmax(const Tensor& x, const Tensor& out) override;
   void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) override;
   void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) override;
   void Recurrence(const RecurrenceOptions& options, const Rows& rows,

@@ -148,17 +148,56 @@ void CpuBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tenso
         [&](int64_t begin, int64_t end) { ops_.short_convolution(args, begin, end); });
 }
 
-void CpuBackend::GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) {
-  GatedDecayArgs args;
-  args.head_count = decay.dim(1);
-  CheckF32(decay, {decay.dim(0), args.head_count}, "decay");
-  CheckF32(rate, {args.head_count}, "rate");
-  CheckF32(bias, {args.head_count}, "bias");
+void CpuBackend::MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
+                           const Tensor& bias) {
+  const Shape& shape = decay.shape();
+  EDDY_CHECK(shape.rank() == 2 || shape.rank() == 3) << shape.ToString();
+  CheckF32(decay, shape, "decay");
+  MakeDecayArgs args;
+  args.options = options;
+  args.head_count = shape[1];
+  args.key_size = shape.rank() == 3 ? shape[2] : 1;
+  const Shape bias_shape =
+      shape.rank() == 3 ? Shape{args.head_count, args.key_size} : Shape{args.head_count};
   args.decay = decay.f32();
-  args.rate = rate.f32();
-  args.bias = bias.f32();
-  Split(decay.dim(0), 1, args.head_count * kActivateCost * 4,
-        [&](int64_t begin, int64_t end) { ops_.gated_decay(args, begin, end); });
+  args.rate = CheckOptional(rate.present(), rate, {args.head_count}, "rate");
+  args.bias = CheckOptional(bias.present(), bias, bias_shape, "bias");
+  Split(shape[0], 1, args.head_count * args.key_size * kActivateCost * 4,
+        [&](int64_t begin, int64_t end) { ops_.make_decay(args, begin, end); });
+}
+
+void CpuBackend::Hgrn2Prepare(const Tensor& floor, const Tensor& decay, const Tensor& key) {
+  Hgrn2PrepareArgs args;
+  args.size = decay.dim(1);
+  CheckF32(decay, {decay.dim(0), args.size}, "decay");
+  CheckF32(key, {decay.dim(0), args.size}, "key");
+  args.floor = CheckOptional(floor.present(), floor, {args.size}, "floor");
+  args.decay = decay.f32();
+  args.key = key.f32();
+  Split(decay.dim(0), 1, args.size * kActivateCost * 2,
+        [&](int64_t begin, int64_t end) { ops_.hgrn2_prepare(args, begin, end); });
+}
+
+void CpuBackend::Rotate(const Tensor& angles, const Tensor& x) {
+  RotateArgs args;
+  args.head_count = x.dim(1);
+  args.key_size = x.dim(2);
+  EDDY_CHECK_EQ(args.key_size % 2, 0);
+  CheckF32(x, {x.dim(0), args.head_count, args.key_size}, "x");
+  CheckF32(angles, {x.dim(0), args.key_size}, "angles");
+  args.angles = angles.f32();
+  args.x = x.f32();
+  Split(x.dim(0), 1, args.head_count * args.key_size * 2,
+        [&](int64_t begin, int64_t end) { ops_.rotate(args, begin, end); });
+}
+
+void CpuBackend::SignedSoftmax(const Tensor& x, const Tensor& out) {
+  const int64_t size = x.dim(1);
+  CheckF32(x, {x.dim(0), size}, "x");
+  CheckF32(out, {x.dim(0), size * 2}, "out");
+  Split(x.dim(0), 1, size * kActivateCost * 2, [&](int64_t begin, int64_t end) {
+    ops_.signed_softmax(x.f32() + begin * size, out.f32() + begin * size * 2, end - begin, size);
+  });
 }
 
 void CpuBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {

@@ -29,6 +29,10 @@ inline void WithFunction(Activation f, const Run& run) {
       return run([](F32x16 v) { return Select(Less(Zero(), v), v + Set(1.0f), Exp(v)); });
     case Activation::kExp:
       return run([](F32x16 v) { return Exp(v); });
+    case Activation::kIdentity:
+      return run([](F32x16 v) { return v; });
+    case Activation::kTwiceSigmoid:
+      return run([](F32x16 v) { return Set(2.0f) * Sigmoid(v); });
   }
 }
 
@@ -49,19 +53,6 @@ void Gate(Activation f, const float* x, const float* y, float* out, int64_t coun
       StorePartial(out + i, value * LoadPartial(y + i, lanes), lanes);
     });
   });
-}
-
-void GatedDecay(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end) {
-  const int64_t heads = args.head_count;
-  for (int64_t token = token_begin; token < token_end; ++token) {
-    float* decay = args.decay + token * heads;
-    ForEachVector(0, heads, [&](int64_t i, auto lanes) {
-      const F32x16 rate = Exp(LoadPartial(args.rate + i, lanes));
-      const F32x16 step =
-          Softplus(LoadPartial(decay + i, lanes) + LoadPartial(args.bias + i, lanes));
-      StorePartial(decay + i, Exp(Negate(rate * step)), lanes);
-    });
-  }
 }
 
 void EmbedRow(const void* table_row, DType dtype, float* out, int64_t size) {

@@ -17,6 +17,17 @@ inline F32x16 Gate(Activation f, F32x16 x) {
   return f == Activation::kSilu ? x * Sigmoid(x) : Sigmoid(x);
 }
 
+// 1 / sqrt(mean of (x - mean)^2 + eps), or of their sum for kL2.
+inline float InverseDeviation(const NormArgs& args, const float* x, F32x16 mean) {
+  F32x16 squares = Zero();
+  ForEachVector(0, args.size, [&](int64_t i, auto lanes) {
+    const F32x16 centred = KeepFirst(LoadPartial(x + i, lanes) - mean, lanes);
+    squares = Fma(centred, centred, squares);
+  });
+  const float count = args.options.kind == NormKind::kL2 ? 1.0f : static_cast<float>(args.size);
+  return 1.0f / __builtin_sqrtf(ReduceAdd(squares) / count + args.options.eps);
+}
+
 void NormaliseRow(const NormArgs& args, int64_t row) {
   const int64_t size = args.size;
   const NormKind kind = args.options.kind;
@@ -33,18 +44,13 @@ void NormaliseRow(const NormArgs& args, int64_t row) {
       sum = sum + value;
     });
     x = kept;
-  } else if (kind == NormKind::kLayer) {
+  } else if (kind == NormKind::kLayer || kind == NormKind::kSum) {
     ForEachVector(0, size, [&](int64_t i, auto lanes) { sum = sum + LoadPartial(x + i, lanes); });
   }
   const auto count = static_cast<float>(size);
   const F32x16 mean = Set(kind == NormKind::kLayer ? ReduceAdd(sum) / count : 0.0f);
-  F32x16 squares = Zero();
-  ForEachVector(0, size, [&](int64_t i, auto lanes) {
-    const F32x16 centred = KeepFirst(LoadPartial(x + i, lanes) - mean, lanes);
-    squares = Fma(centred, centred, squares);
-  });
-  const float square = ReduceAdd(squares) / (kind == NormKind::kL2 ? 1.0f : count);
-  const F32x16 inverse = Set(1.0f / __builtin_sqrtf(square + args.options.eps));
+  const F32x16 inverse = Set(kind == NormKind::kSum ? 1.0f / (ReduceAdd(sum) + args.options.eps)
+                                                    : InverseDeviation(args, x, mean));
   const int64_t group = args.weight_count == 1 ? 0 : row % args.weight_count;
   const float* weight = At(args.weight, group * size);
   const float* bias = At(args.bias, group * size);

@@ -106,11 +106,27 @@ struct ShortConvolutionArgs {
   int64_t width = 0;  // W
 };
 
-struct GatedDecayArgs {
+struct MakeDecayArgs {
+  DecayOptions options;
   float* decay = nullptr;
-  const float* rate = nullptr;
+  const float* rate = nullptr;  // or null, as bias
   const float* bias = nullptr;
   int64_t head_count = 0;
+  int64_t key_size = 1;
+};
+
+struct Hgrn2PrepareArgs {
+  const float* floor = nullptr;  // or null
+  float* decay = nullptr;
+  float* key = nullptr;
+  int64_t size = 0;
+};
+
+struct RotateArgs {
+  const float* angles = nullptr;
+  float* x = nullptr;
+  int64_t head_count = 0;
+  int64_t key_size = 0;
 };
 
 struct Rwkv7PrepareArgs {
@@ -194,7 +210,10 @@ struct Ops {
   void (*token_shift)(const TokenShiftArgs& args, int64_t row_begin, int64_t row_end);
   void (*short_convolution)(const ShortConvolutionArgs& args, int64_t column_begin,
                             int64_t column_end);
-  void (*gated_decay)(const GatedDecayArgs& args, int64_t token_begin, int64_t token_end);
+  void (*make_decay)(const MakeDecayArgs& args, int64_t token_begin, int64_t token_end);
+  void (*hgrn2_prepare)(const Hgrn2PrepareArgs& args, int64_t token_begin, int64_t token_end);
+  void (*rotate)(const RotateArgs& args, int64_t token_begin, int64_t token_end);
+  void (*signed_softmax)(const float* x, float* out, int64_t row_count, int64_t size);
   // Items are (token, head), head fastest.
   void (*rwkv7_prepare)(const Rwkv7PrepareArgs& args, int64_t item_begin, int64_t item_end);
   void (*rwkv7_finish)(const Rwkv7FinishArgs& args, int64_t item_begin, int64_t item_end);

@@ -103,8 +103,21 @@ void MeteredBackend::ShortConvolution(const Rows& rows, const Tensor& x, const T
         [&] { backend_->ShortConvolution(rows, x, weight, state, out); });
 }
 
-void MeteredBackend::GatedDecay(const Tensor& decay, const Tensor& rate, const Tensor& bias) {
-  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->GatedDecay(decay, rate, bias); });
+void MeteredBackend::MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
+                               const Tensor& bias) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->MakeDecay(options, decay, rate, bias); });
+}
+
+void MeteredBackend::Hgrn2Prepare(const Tensor& floor, const Tensor& decay, const Tensor& key) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->Hgrn2Prepare(floor, decay, key); });
+}
+
+void MeteredBackend::Rotate(const Tensor& angles, const Tensor& x) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->Rotate(angles, x); });
+}
+
+void MeteredBackend::SignedSoftmax(const Tensor& x, const Tensor& out) {
+  Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->SignedSoftmax(x, out); });
 }
 
 void MeteredBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {

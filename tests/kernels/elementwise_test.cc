@@ -32,6 +32,8 @@ constexpr Accuracy kAccuracies[] = {
     {Activation::kTanh, "tanh", 2e-7},
     {Activation::kEluPlusOne, "elu_plus_one", 1.5e-7},
     {Activation::kExp, "exp", 1.5e-7},
+    {Activation::kIdentity, "identity", 0.0},
+    {Activation::kTwiceSigmoid, "twice_sigmoid", 2e-7},
 };
 
 class ElementwiseTest : public ::testing::TestWithParam<std::string> {
@@ -186,42 +188,6 @@ TEST_P(ElementwiseTest, GateIsTheActivationTimesTheOther) {
           ->Gate(accuracy.f, View(x, shape), View(out, shape), View(out, shape));
       EXPECT_TRUE(SameBits(out, want)) << accuracy.name << ", " << threads << " threads";
     }
-  }
-}
-
-TEST_P(ElementwiseTest, GatedDecayEqualsTheReference) {
-  for (const int64_t heads : {1, 6, 33}) {
-    constexpr int64_t kTokens = 500;
-    Numbers numbers(static_cast<uint32_t>(heads));
-    const std::vector<float> x = numbers.Uniform(kTokens * heads, -30.0f, 30.0f);
-    std::vector<float> rate = numbers.Uniform(heads, -6.0f, 3.0f);
-    std::vector<float> bias = numbers.Normal(heads);
-    std::vector<double> want;
-    for (size_t i = 0; i < x.size(); ++i) {
-      const size_t head = i % static_cast<size_t>(heads);
-      const double step = double{x[i]} + bias[head];
-      want.push_back(std::exp(-std::exp(double{rate[head]}) *
-                              (std::max(step, 0.0) + std::log1p(std::exp(-std::abs(step))))));
-    }
-    std::vector<float> v2;
-    for (const std::string& target : {std::string("v2"), GetParam()}) {
-      for (const int threads : {1, 3}) {
-        std::vector<float> out = x;
-        BackendOf(target, threads)
-            ->GatedDecay(View(out, {kTokens, heads}), View(rate, {heads}), View(bias, {heads}));
-        // The exponent of up to 600 has 24 bits: where it is that large, the result is 0.
-        EXPECT_TRUE(Near(out, want, 1e-6)) << heads;
-        if (v2.empty()) v2 = out;
-        EXPECT_TRUE(SameBits(out, v2)) << heads;
-      }
-    }
-    std::vector<float> one_by_one = x;
-    for (int64_t t = 0; t < kTokens; ++t) {
-      BackendOf(GetParam())
-          ->GatedDecay(Tensor(one_by_one.data() + t * heads, DType::kF32, {1, heads}),
-                       View(rate, {heads}), View(bias, {heads}));
-    }
-    EXPECT_TRUE(SameBits(one_by_one, v2)) << heads;
   }
 }
 

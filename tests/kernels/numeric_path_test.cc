@@ -146,7 +146,7 @@ TEST_P(NumericPathTest, GatedDeltaNet) {
                              {reinterpret_cast<std::byte*>(state.data()), 0, 0},
                              View(out, {5, 60}));
   std::vector<float> rate(weight.begin(), weight.begin() + 60);
-  backend_->GatedDecay(View(x, {5, 60}), View(rate, {60}), View(rate, {60}));
+  backend_->MakeDecay({DecayMap::kSoftplus}, View(x, {5, 60}), View(rate, {60}), View(rate, {60}));
   for (const std::vector<float>* values : {&out, &state}) {
     x.insert(x.end(), values->begin(), values->end());
   }

@@ -103,6 +103,10 @@ inline double Activate(Activation f, double x) {
       return x > 0 ? x + 1 : std::exp(x);
     case Activation::kExp:
       return std::exp(x);
+    case Activation::kIdentity:
+      return x;
+    case Activation::kTwiceSigmoid:
+      return 2 / (1 + std::exp(-x));
   }
   return NAN;
 }
@@ -124,8 +128,12 @@ struct Norm {
       }
       for (size_t i = begin; i < begin + size; ++i) square += (y[i] - mean) * (y[i] - mean);
       if (options.kind != NormKind::kL2) square /= static_cast<double>(size);
+      double sum = 0.0;
+      for (size_t i = begin; i < begin + size; ++i) sum += y[i];
+      const double divisor =
+          options.kind == NormKind::kSum ? sum + options.eps : std::sqrt(square + options.eps);
       for (size_t i = begin; i < begin + size; ++i) {
-        y[i] = (y[i] - mean) / std::sqrt(square + options.eps);
+        y[i] = (y[i] - mean) / divisor;
         if (!weight.empty()) y[i] *= weight[i % weight.size()];
         if (!bias.empty()) y[i] += bias[i % bias.size()];
         if (!gate.empty()) y[i] *= Activate(options.gate, gate[i]);
@@ -134,6 +142,25 @@ struct Norm {
     return y;
   }
 };
+
+inline double Softplus(double x) { return std::fmax(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+// A factor of decay; rate is 1 where there is none.
+inline double MakeDecay(const DecayOptions& options, double x, double rate) {
+  double exponent = 0.0;
+  switch (options.map) {
+    case DecayMap::kSoftplus:
+      exponent = rate * Softplus(x);
+      break;
+    case DecayMap::kSoftplusOfMinus:
+      exponent = rate * Softplus(-x);
+      break;
+    case DecayMap::kBounded:
+      exponent = 1 / (1 + std::exp(-rate * x));
+      break;
+  }
+  return std::exp(std::fmax(-options.scale * exponent, options.log_min));
+}
 
 // One token's [size] sines and cosines.
 inline std::vector<double> Sinusoid(int64_t position, int64_t size) {

@@ -158,7 +158,12 @@ void FakeBackend::ShortConvolution(const Rows&, const Tensor&, const Tensor&, co
                                    const Tensor&) {
   std::abort();
 }
-void FakeBackend::GatedDecay(const Tensor&, const Tensor&, const Tensor&) { std::abort(); }
+void FakeBackend::MakeDecay(const DecayOptions&, const Tensor&, const Tensor&, const Tensor&) {
+  std::abort();
+}
+void FakeBackend::Hgrn2Prepare(const Tensor&, const Tensor&, const Tensor&) { std::abort(); }
+void FakeBackend::Rotate(const Tensor&, const Tensor&) { std::abort(); }
+void FakeBackend::SignedSoftmax(const Tensor&, const Tensor&) { std::abort(); }
 void FakeBackend::Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) { std::abort(); }
 void FakeBackend::Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) { std::abort(); }
 void FakeBackend::Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&,

@@ -64,7 +64,10 @@ class FakeBackend : public Backend {
   void Gate(Activation, const Tensor&, const Tensor&, const Tensor&) override;
   void ShortConvolution(const Rows&, const Tensor&, const Tensor&, const StateRef&,
                         const Tensor&) override;
-  void GatedDecay(const Tensor&, const Tensor&, const Tensor&) override;
+  void MakeDecay(const DecayOptions&, const Tensor&, const Tensor&, const Tensor&) override;
+  void Hgrn2Prepare(const Tensor&, const Tensor&, const Tensor&) override;
+  void Rotate(const Tensor&, const Tensor&) override;
+  void SignedSoftmax(const Tensor&, const Tensor&) override;
   void Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) override;
   void Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) override;
   void Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&, const StateRef&,
