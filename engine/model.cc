@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/config.h"
-#include "engine/safetensors.h"
+#include "engine/sharded_safetensors.h"
 #include "engine/synthetic.h"
 #include "engine/weights.h"
 #include "kernels/status_macros.h"
@@ -118,8 +118,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Back
   EDDY_ASSIGN_OR_RETURN(const Config config, Config::Read(folder + "/config.json"));
   // A family that does not exist is told before a file of gigabytes is looked for.
   EDDY_RETURN_IF_ERROR(config.Choice("model_type", kFamilies).status());
-  EDDY_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::Open(folder + "/model.safetensors"));
-  return MakeFrom(config, file, backend, options, FolderName(folder));
+  EDDY_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source, OpenModelTensors(folder));
+  return MakeFrom(config, *source, backend, options, FolderName(folder));
 }
 
 }  // namespace eddy

@@ -78,10 +78,10 @@ struct LoadOptions {
   DType state_dtype = DType::kF32;
 };
 
-// Reads config.json and model.safetensors of a folder and picks the family by model_type. Errors
-// name the file, the key or tensor, what was found and what was expected. The backend must outlive
-// the model. FAILED_PRECONDITION for a weight type other than what the folder is quantised to.
-// "synthetic:NAME" in place of a folder makes one (engine/synthetic.h).
+// Reads config.json and the weights of a folder (engine/sharded_safetensors.h) and picks the family
+// by model_type. Errors name the file, the key or tensor, what was found and what was expected. The
+// backend must outlive the model. FAILED_PRECONDITION for a weight type other than what the folder
+// is quantised to. "synthetic:NAME" in place of a folder makes one (engine/synthetic.h).
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options);
 

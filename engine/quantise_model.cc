@@ -22,8 +22,8 @@
 #include "engine/json.h"
 #include "engine/mapped_file.h"
 #include "engine/model.h"
-#include "engine/safetensors.h"
 #include "engine/safetensors_writer.h"
+#include "engine/sharded_safetensors.h"
 #include "engine/synthetic.h"
 #include "engine/text_loss.h"
 #include "kernels/bf16.h"
@@ -152,7 +152,7 @@ class Pending {
 // One way from the original's numbers to the new file's.
 class Conversion {
  public:
-  Conversion(const Safetensors& file, const QuantiseOptions& options)
+  Conversion(const TensorSource& file, const QuantiseOptions& options)
       : file_(file), options_(options) {
     for (const auto& [name, tensor] : file.tensors()) all_bytes_ += std::ssize(tensor.data);
   }
@@ -174,7 +174,7 @@ class Conversion {
   absl::Status AppendScales(std::span<const float> scales, size_t index, SafetensorsWriter& writer);
   absl::Status Advance(int64_t bytes);
 
-  const Safetensors& file_;
+  const TensorSource& file_;
   const QuantiseOptions& options_;
   std::vector<PlannedTensor> plan_;
   int64_t all_bytes_ = 0, done_bytes_ = 0;
@@ -208,7 +208,9 @@ absl::Status Conversion::Run(const std::vector<MatrixName>& matrices, const std:
   std::set<std::string> replaced;
   std::vector<std::pair<const MatrixName*, Output>> outputs;
   for (const MatrixName& matrix : matrices) {
-    if (CanQuantise(matrix)) {
+    if (matrix.table) {
+      report->tables.push_back(matrix.name);
+    } else if (CanQuantise(matrix)) {
       replaced.insert(matrix.name);
       outputs.emplace_back(&matrix, Plan(matrix));
     } else {
@@ -360,13 +362,11 @@ absl::StatusOr<QuantiseReport> QuantiseModel(const std::string& folder, const st
     return absl::FailedPreconditionError(absl::StrCat(folder, " is ", DTypeName(options.dtype),
                                                       " already, says its ", kQuantisationKey));
   }
-  EDDY_ASSIGN_OR_RETURN(const Safetensors file, Safetensors::Open(folder + "/model.safetensors"));
+  EDDY_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source, OpenModelTensors(folder));
   QuantiseReport report;
-  std::error_code error;
-  report.file_bytes_before =
-      static_cast<int64_t>(std::filesystem::file_size(folder + "/model.safetensors", error));
+  report.file_bytes_before = source->file_bytes();
   EDDY_RETURN_IF_ERROR(
-      Conversion(file, options).Run(matrices, made / "model.safetensors", &report));
+      Conversion(*source, options).Run(matrices, made / "model.safetensors", &report));
   EDDY_RETURN_IF_ERROR(WriteConfig(folder + "/config.json", made / "config.json", options.dtype));
   EDDY_RETURN_IF_ERROR(CopyOthers(folder, made));
   EDDY_RETURN_IF_ERROR(made.Finish());

@@ -34,16 +34,18 @@ struct QuantiseReport {
   // Matrices that stay as they were and are quantised at load, to the same bits: for int4 those
   // with an odd number of columns in the file.
   std::vector<std::string> left;
-  int64_t file_bytes_before = 0;  // of model.safetensors
+  // The same of those that are tables, too (tied embeddings): tables stay floats.
+  std::vector<std::string> tables;
+  int64_t file_bytes_before = 0;  // of model.safetensors, or of all its shards
   int64_t file_bytes_after = 0;
 };
 
 // Reads the model in `folder`, as LoadModel does, onto `backend`, to learn from its family what is
 // a matrix (this takes the memory of serving the result), then makes the folder `out`: config.json
-// with kQuantisationKey, model.safetensors, and what tokenizers need. `out` appears whole or not at
-// all. Errors as LoadModel's; INVALID_ARGUMENT for a model that is no folder, FAILED_PRECONDITION
-// for one that is quantised already, ALREADY_EXISTS when `out` is there, CANCELLED when stopped,
-// the system's where it cannot be written.
+// with kQuantisationKey, one model.safetensors, and what tokenizers need. `out` appears whole or
+// not at all. Errors as LoadModel's; INVALID_ARGUMENT for a model that is no folder,
+// FAILED_PRECONDITION for one that is quantised already, ALREADY_EXISTS when `out` is there,
+// CANCELLED when stopped, the system's where it cannot be written.
 absl::StatusOr<QuantiseReport> QuantiseModel(const std::string& folder, const std::string& out,
                                              Backend& backend, const QuantiseOptions& options);
 

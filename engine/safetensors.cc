@@ -193,6 +193,7 @@ absl::StatusOr<Safetensors> Safetensors::Parse(std::span<const std::byte> bytes,
   const auto data = bytes.subspan(static_cast<size_t>(kLengthBytes + header_bytes));
   Safetensors result;
   result.file_ = file;
+  result.file_bytes_ = file_bytes;
   for (const auto& [name, entry] : entries.items()) {
     if (name == "__metadata__") continue;
     EDDY_ASSIGN_OR_RETURN(

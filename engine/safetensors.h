@@ -34,6 +34,7 @@ class Safetensors : public TensorSource {
                                            const std::string& file);
 
   const std::string& file() const override { return file_; }
+  int64_t file_bytes() const override { return file_bytes_; }
   // At least one.
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const override {
     return tensors_;
@@ -41,6 +42,7 @@ class Safetensors : public TensorSource {
 
  private:
   std::string file_;
+  int64_t file_bytes_ = 0;
   std::optional<MappedFile> mapping_;  // absent after Parse
   std::map<std::string, StoredTensor, std::less<>> tensors_;
 };

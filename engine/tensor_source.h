@@ -61,6 +61,12 @@ inline float NumberAt(const StoredTensor& tensor, int64_t i) {
   return Bf16ToF32(bits);
 }
 
+// Numbers [begin, begin + out.size()) of a tensor that is not of integers, exact in f32.
+void CopyNumbers(const StoredTensor& tensor, int64_t begin, std::span<float> out);
+// Whether numbers [begin, end) of such a tensor are finite and stay so as `dtype`: the largest
+// floats round to infinity as bf16. Much faster than looking at each with NumberAt.
+bool AllFinite(const StoredTensor& tensor, int64_t begin, int64_t end, DType dtype);
+
 // Values must be above one bound and at most the other.
 struct ValueRange {
   float above = -std::numeric_limits<float>::infinity();
@@ -79,6 +85,8 @@ class TensorSource {
 
   // For messages.
   virtual const std::string& file() const = 0;
+  // Of all its files; 0 when there are none.
+  virtual int64_t file_bytes() const { return 0; }
   // What is there before anything is asked for, ordered by name; data lives as long as the source.
   virtual const std::map<std::string, StoredTensor, std::less<>>& tensors() const = 0;
   // nullptr: there is none of that name.

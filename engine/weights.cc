@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/weights.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -11,13 +13,6 @@
 
 namespace eddy {
 namespace {
-
-constexpr size_t kProblemsShownMax = 20;
-
-// Whether a float of these bits is finite as `dtype`: the largest ones round to infinity as bf16.
-bool FiniteAs(DType dtype, uint32_t bits) {
-  return (bits & 0x7fffffffu) < (dtype == DType::kBF16 ? 0x7f7f8000u : 0x7f800000u);
-}
 
 std::string Described(const StoredTensor& tensor) {
   return absl::StrCat(StoredTypeName(tensor.type), " ", tensor.shape.ToString());
@@ -32,6 +27,18 @@ Shape WithoutOnes(const Shape& shape) {
   return {dims[0], dims[1], dims[2], dims[3]};
 }
 
+int64_t RowCount(const Shape& shape) { return shape.rank() == 0 ? 1 : shape[0]; }
+// Numbers of one row, which is all of a scalar.
+int64_t RowSize(const Shape& shape) {
+  return shape.element_count() / std::max<int64_t>(RowCount(shape), 1);
+}
+
+// `shape` with as many rows.
+Shape WithRows(const Shape& shape, int64_t count) {
+  EDDY_CHECK(shape.rank() >= 1 && count >= 1);
+  return Tensor(nullptr, DType::kF32, shape).First(count).shape();
+}
+
 }  // namespace
 
 std::optional<Shape> Weights::StoredShape(const std::string& name) const {
@@ -41,61 +48,115 @@ std::optional<Shape> Weights::StoredShape(const std::string& name) const {
   return tensor->shape;
 }
 
-void Weights::Expect(const std::string& name) {
-  EDDY_CHECK(asked_.insert(name).second) << name << " is read twice";
+// ---- what is asked for, and what is wrong with it ----
+
+Weights::Asked& Weights::Expect(const std::string& name, Use use, const Part& part,
+                                int64_t row_count) {
+  Asked& asked = asked_[name];
+  const bool table = use == Use::kTable, matrix = use == Use::kMatrix;
+  const bool in_parts = use == Use::kVectorPart || use == Use::kMatrixRows;
+  EDDY_CHECK(!asked.whole && (!asked.table || matrix) && (!asked.matrix || table) &&
+             (asked.parts.empty() || in_parts))
+      << name << " is read twice";
+  asked.whole |= use == Use::kVector;
+  asked.table |= table;
+  asked.matrix |= matrix;
+  if (!in_parts) return asked;
+  EDDY_CHECK(0 <= part.begin && part.begin < part.end && part.end <= row_count)
+      << "[" << part.begin << ", " << part.end << ") of " << row_count << " of " << name;
+  EDDY_CHECK(asked.parts.empty() || asked.row_count == row_count) << name;
+  asked.parts.push_back(part);
+  asked.row_count = row_count;
+  return asked;
 }
 
-const StoredTensor* Weights::Ask(const std::string& name, const Shape& shape,
-                                 const ValueRange& range, MadeTensor* made, bool ones_count) {
-  Expect(name);
+const StoredTensor* Weights::Ask(const std::string& name, Use use, const Shape& shape,
+                                 const Part& part, const ValueRange& range, MadeTensor* made) {
+  Asked& asked = Expect(name, use, part, RowCount(shape));
+  if (!asked.sound) return nullptr;
+  const bool vector = use == Use::kVector || use == Use::kVectorPart;
   const StoredTensor* tensor = file_.Provide(name, shape, range, made);
   if (tensor == nullptr) {
-    problems_.push_back(absl::StrCat(name, " is missing, expected ", shape.ToString()));
+    Note(name, absl::StrCat("is missing, expected ", shape.ToString()));
     return nullptr;
   }
   const bool fits =
-      ones_count ? tensor->shape == shape : WithoutOnes(tensor->shape) == WithoutOnes(shape);
+      vector ? WithoutOnes(tensor->shape) == WithoutOnes(shape) : tensor->shape == shape;
   if (!fits) {
-    problems_.push_back(
-        absl::StrCat(name, " is ", Described(*tensor), ", expected ", shape.ToString()));
+    Note(name, absl::StrCat("is ", Described(*tensor), ", expected ", shape.ToString()));
     return nullptr;
   }
   if (IsInteger(tensor->type)) {
-    problems_.push_back(absl::StrCat(name, " is ", Described(*tensor),
-                                     ", expected F32, F16 or BF16 ", shape.ToString()));
+    Note(name,
+         absl::StrCat("is ", Described(*tensor), ", expected F32, F16 or BF16 ", shape.ToString()));
     return nullptr;
   }
-  loaded_.parameter_count += shape.element_count();
+  Count(shape, &asked);
   return tensor;
 }
 
-bool Weights::NumbersAreSound(const std::string& name, const StoredTensor& tensor, DType dtype,
-                              const ValueRange& range) {
-  const int64_t count = tensor.shape.element_count();
-  for (int64_t i = 0; i < count; ++i) {
+void Weights::Count(const Shape& shape, Asked* asked) {
+  if (!std::exchange(asked->counted, true)) loaded_.parameter_count += shape.element_count();
+}
+
+void Weights::Note(const std::string& name, const std::string& problem) {
+  if (std::exchange(asked_[name].sound, false)) problems_.Add(absl::StrCat(name, " ", problem));
+}
+
+bool Weights::AreSound(const std::string& name, const StoredTensor& tensor, int64_t begin,
+                       int64_t end, DType dtype, const ValueRange& range) {
+  const bool bounded = std::isfinite(range.above) || range.max < ValueRange().max;
+  if (!bounded && AllFinite(tensor, begin, end, dtype)) return true;
+  for (int64_t i = begin; i < end; ++i) {
     const float number = NumberAt(tensor, i);
-    if (!FiniteAs(dtype, std::bit_cast<uint32_t>(number))) {
-      problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
-                                       ", expected a finite ", DTypeName(dtype)));
+    if (!AllFinite(tensor, i, i + 1, dtype)) {
+      Note(name, absl::StrCat("has the value ", number, " at index ", i, ", expected a finite ",
+                              DTypeName(dtype)));
       return false;
     }
     if (!(range.above < number && number <= range.max)) {
-      problems_.push_back(absl::StrCat(name, " has the value ", number, " at index ", i,
-                                       ", expected one above ", range.above, " and at most ",
-                                       range.max));
+      Note(name, absl::StrCat("has the value ", number, " at index ", i, ", expected one above ",
+                              range.above, " and at most ", range.max));
       return false;
     }
   }
   return true;
 }
 
+absl::StatusOr<LoadedWeights> Weights::Finish() {
+  for (const auto& [name, tensor] : file_.tensors()) {
+    if (asked_.contains(name)) continue;
+    problems_.Add(
+        absl::StrCat(Quoted(name), " (", Described(tensor), ") has no place in this model"));
+  }
+  if (!problems_.empty()) {
+    return problems_.Told(absl::StrCat(file_.file(), " does not fit its config.json"));
+  }
+  if (!backend_error_.ok()) return backend_error_;
+  for (auto& [name, asked] : asked_) {
+    std::sort(asked.parts.begin(), asked.parts.end());
+    int64_t end = 0;
+    for (const Part& part : asked.parts) {
+      EDDY_CHECK_EQ(part.begin, std::exchange(end, part.end)) << "in the parts of " << name;
+    }
+    EDDY_CHECK_EQ(end, asked.row_count) << "in the parts of " << name;
+  }
+  for (MatrixName& matrix : matrices_) matrix.table = asked_[matrix.name].table;
+  return std::move(loaded_);
+}
+
+// ---- vectors and tables ----
+
+void Weights::KeepError(const std::string& name, const absl::Status& status) {
+  backend_error_ =
+      absl::Status(status.code(), absl::StrCat(file_.file(), ": ", name, ": ", status.message()));
+}
+
 Tensor Weights::Upload(const std::string& name, const void* host, DType dtype, const Shape& shape) {
   const int64_t bytes = shape.element_count() * DTypeBytes(dtype);
   absl::StatusOr<Buffer> buffer = backend_.Allocate(bytes);
   if (!buffer.ok()) {
-    backend_error_ =
-        absl::Status(buffer.status().code(),
-                     absl::StrCat(file_.file(), ": ", name, ": ", buffer.status().message()));
+    KeepError(name, buffer.status());
     return Tensor(nullptr, dtype, shape);
   }
   backend_.CopyIn(host, buffer->data(), bytes);
@@ -104,109 +165,146 @@ Tensor Weights::Upload(const std::string& name, const void* host, DType dtype, c
   return loaded_.buffers.back().View(dtype, shape);
 }
 
-bool Weights::AppendVector(const std::string& name, const Shape& shape, const ValueRange& range,
-                           std::vector<float>* floats) {
+std::vector<float> Weights::Vector(const std::string& name, Use use, const Shape& shape,
+                                   const Part& part, const ValueRange& range) {
   MadeTensor made;
-  const StoredTensor* tensor = Ask(name, shape, range, &made, /*ones_count=*/false);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, DType::kF32, range)) return false;
-  const int64_t count = shape.element_count();
-  for (int64_t i = 0; i < count; ++i) floats->push_back(NumberAt(*tensor, i));
-  return true;
+  const StoredTensor* tensor = Ask(name, use, shape, part, range, &made);
+  if (tensor == nullptr) return {};
+  const int64_t begin = part.begin * RowSize(shape), end = part.end * RowSize(shape);
+  if (!AreSound(name, *tensor, begin, end, DType::kF32, range)) return {};
+  std::vector<float> numbers(static_cast<size_t>(end - begin));
+  CopyNumbers(*tensor, begin, numbers);
+  return numbers;
+}
+
+std::vector<float> Weights::ReadNumbers(const std::string& name, const Shape& shape,
+                                        const ValueRange& range) {
+  return Vector(name, Use::kVector, shape, {0, RowCount(shape)}, range);
 }
 
 Tensor Weights::ReadVector(const std::string& name, const Shape& shape, const ValueRange& range) {
-  std::vector<float> floats;
-  if (!AppendVector(name, shape, range, &floats) || failed()) {
-    return Tensor(nullptr, DType::kF32, shape);
-  }
-  return Upload(name, floats.data(), DType::kF32, shape);
+  return UploadNumbers(name, ReadNumbers(name, shape, range), shape);
+}
+
+Tensor Weights::ReadVectorPart(const std::string& name, const Shape& stored, int64_t begin,
+                               int64_t end, const ValueRange& range) {
+  const std::vector<float> numbers = Vector(name, Use::kVectorPart, stored, {begin, end}, range);
+  return UploadNumbers(name, numbers, WithRows(stored, end - begin));
 }
 
 Tensor Weights::ReadVectors(std::span<const std::string> names, int64_t size) {
-  const Shape shape = {static_cast<int64_t>(names.size()), size};
-  std::vector<float> floats;
-  for (const std::string& name : names) AppendVector(name, {size}, {}, &floats);
-  if (failed()) return Tensor(nullptr, DType::kF32, shape);
-  return Upload(names.front(), floats.data(), DType::kF32, shape);
+  std::vector<float> all;
+  for (const std::string& name : names) {
+    const std::vector<float> numbers = ReadNumbers(name, {size});
+    all.insert(all.end(), numbers.begin(), numbers.end());
+  }
+  return UploadNumbers(names.front(), all, {static_cast<int64_t>(names.size()), size});
 }
 
 Tensor Weights::ReadTransposedVectors(const std::string& name, const Shape& shape) {
-  const Shape turned = {shape[1], shape[0]};
-  std::vector<float> stored;
-  if (!AppendVector(name, shape, {}, &stored) || failed()) {
-    return Tensor(nullptr, DType::kF32, turned);
-  }
-  std::vector<float> floats;
-  floats.reserve(stored.size());
-  for (int64_t vector = 0; vector < shape[1]; ++vector) {
+  const std::vector<float> stored = ReadNumbers(name, shape);
+  std::vector<float> turned;
+  turned.reserve(stored.size());
+  for (int64_t vector = 0; !stored.empty() && vector < shape[1]; ++vector) {
     for (int64_t i = 0; i < shape[0]; ++i) {
-      floats.push_back(stored[static_cast<size_t>(i * shape[1] + vector)]);
+      turned.push_back(stored[static_cast<size_t>(i * shape[1] + vector)]);
     }
   }
-  return Upload(name, floats.data(), DType::kF32, turned);
+  return UploadNumbers(name, turned, {shape[1], shape[0]});
+}
+
+bool Weights::MadeAreSound(const std::string& name, std::span<const float> numbers,
+                           const Shape& shape, DType dtype) {
+  if (failed()) return false;
+  EDDY_CHECK_EQ(std::ssize(numbers), shape.element_count()) << "for " << name;
+  const StoredTensor view = {StoredType::kF32, shape, std::as_bytes(numbers)};
+  if (AllFinite(view, 0, std::ssize(numbers), dtype)) return true;
+  Note(name, absl::StrCat("leads to a number that is not finite as ", DTypeName(dtype)));
+  return false;
+}
+
+Tensor Weights::UploadNumbers(const std::string& name, std::span<const float> numbers,
+                              const Shape& shape) {
+  if (!MadeAreSound(name, numbers, shape, DType::kF32)) return Tensor(nullptr, DType::kF32, shape);
+  return Upload(name, numbers.data(), DType::kF32, shape);
 }
 
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   const DType dtype = dtype_ == DType::kF32 ? DType::kF32 : DType::kBF16;
   MadeTensor made;
-  const StoredTensor* tensor = Ask(name, shape, {}, &made);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype, {}) || failed()) return {};
+  const StoredTensor* tensor = Ask(name, Use::kTable, shape, {0, RowCount(shape)}, {}, &made);
   const int64_t count = shape.element_count();
-  if (dtype == DType::kF32) {
-    std::vector<float> floats;
-    floats.reserve(static_cast<size_t>(count));
-    for (int64_t i = 0; i < count; ++i) floats.push_back(NumberAt(*tensor, i));
-    return Upload(name, floats.data(), dtype, shape);
-  }
+  if (tensor == nullptr || !AreSound(name, *tensor, 0, count, dtype, {}) || failed()) return {};
+  std::vector<float> floats(static_cast<size_t>(count));
+  CopyNumbers(*tensor, 0, floats);
+  if (dtype == DType::kF32) return Upload(name, floats.data(), dtype, shape);
   std::vector<uint16_t> halves;
-  halves.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) halves.push_back(F32ToBf16(NumberAt(*tensor, i)));
+  halves.reserve(floats.size());
+  for (const float number : floats) halves.push_back(F32ToBf16(number));
   return Upload(name, halves.data(), dtype, shape);
 }
 
+// ---- matrices ----
+
 Matrix Weights::Keep(const std::string& name, absl::StatusOr<Matrix> matrix) {
   if (!matrix.ok()) {
-    backend_error_ =
-        absl::Status(matrix.status().code(),
-                     absl::StrCat(file_.file(), ": ", name, ": ", matrix.status().message()));
+    KeepError(name, matrix.status());
     return {};
   }
   loaded_.weight_bytes += matrix->buffer.bytes();
   return *std::move(matrix);
 }
 
-Matrix Weights::Pack(const std::string& name, const Tensor& host) {
-  return Keep(name, backend_.PackMatrix(host, dtype_));
+Matrix Weights::PackNumbers(const std::string& name, std::span<const float> numbers,
+                            const Shape& shape) {
+  if (!MadeAreSound(name, numbers, shape, dtype_)) return {};
+  auto* data = const_cast<float*>(numbers.data());
+  return Keep(name, backend_.PackMatrix(Tensor(data, DType::kF32, shape), dtype_));
+}
+
+Matrix Weights::ReadRows(const std::string& name, Use use, const Shape& shape, const Part& rows) {
+  if (HasQuantised(name)) return ReadQuantisedRows(name, use, shape, rows);
+  MadeTensor made;
+  const StoredTensor* tensor = Ask(name, use, shape, rows, {}, &made);
+  const int64_t begin = rows.begin * shape[1], end = rows.end * shape[1];
+  if (tensor == nullptr || !AreSound(name, *tensor, begin, end, dtype_, {}) || failed()) return {};
+  const Shape part = {rows.end - rows.begin, shape[1]};
+  const std::byte* data = tensor->data.data() + begin * StoredTypeBytes(tensor->type);
+  const bool aligned =
+      reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
+      0;
+  if (aligned && tensor->type != StoredType::kF16) {
+    const DType dtype = tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32;
+    return Keep(name,
+                backend_.PackMatrix(Tensor(const_cast<std::byte*>(data), dtype, part), dtype_));
+  }
+  std::vector<float> floats(static_cast<size_t>(end - begin));
+  CopyNumbers(*tensor, begin, floats);
+  return Keep(name, backend_.PackMatrix(Tensor(floats.data(), DType::kF32, part), dtype_));
 }
 
 Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
-  matrices_.push_back({name, /*transposed=*/false});
-  if (HasQuantised(name)) return ReadQuantised(name, shape, /*transposed=*/false);
-  MadeTensor made;
-  const StoredTensor* tensor = Ask(name, shape, {}, &made);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
-  // Converted in place where the file is unaligned or f16; else packed straight from it.
-  const bool aligned = reinterpret_cast<uintptr_t>(tensor->data.data()) %
-                           static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
-                       0;
-  if (aligned && tensor->type != StoredType::kF16) {
-    return Pack(name,
-                Tensor(const_cast<std::byte*>(tensor->data.data()),
-                       tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32, shape));
-  }
-  const int64_t count = shape.element_count();
-  std::vector<float> floats;
-  floats.reserve(static_cast<size_t>(count));
-  for (int64_t i = 0; i < count; ++i) floats.push_back(NumberAt(*tensor, i));
-  return Pack(name, Tensor(floats.data(), DType::kF32, shape));
+  matrices_.push_back({name, /*transposed=*/false, /*table=*/false});
+  return ReadRows(name, Use::kMatrix, shape, {0, shape[0]});
+}
+
+Matrix Weights::ReadMatrixRows(const std::string& name, const Shape& stored, int64_t begin,
+                               int64_t end) {
+  const auto asked = asked_.find(name);
+  if (asked == asked_.end() || asked->second.parts.empty())
+    matrices_.push_back({name, /*transposed=*/false, /*table=*/false});
+  return ReadRows(name, Use::kMatrixRows, stored, {begin, end});
 }
 
 Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape) {
-  matrices_.push_back({name, /*transposed=*/true});
-  if (HasQuantised(name)) return ReadQuantised(name, shape, /*transposed=*/true);
+  matrices_.push_back({name, /*transposed=*/true, /*table=*/false});
+  if (HasQuantised(name)) return ReadTransposedQuantised(name, shape);
   MadeTensor made;
-  const StoredTensor* tensor = Ask(name, shape, {}, &made);
-  if (tensor == nullptr || !NumbersAreSound(name, *tensor, dtype_, {}) || failed()) return {};
+  const StoredTensor* tensor = Ask(name, Use::kMatrix, shape, {0, shape[0]}, {}, &made);
+  if (tensor == nullptr || !AreSound(name, *tensor, 0, shape.element_count(), dtype_, {}) ||
+      failed()) {
+    return {};
+  }
   std::vector<float> floats;  // this matrix only, and only until it is packed
   floats.reserve(static_cast<size_t>(shape.element_count()));
   for (int64_t out = 0; out < shape[1]; ++out) {
@@ -214,29 +312,8 @@ Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape
       floats.push_back(NumberAt(*tensor, in * shape[1] + out));
     }
   }
-  return Pack(name, Tensor(floats.data(), DType::kF32, {shape[1], shape[0]}));
-}
-
-absl::StatusOr<LoadedWeights> Weights::Finish() {
-  for (const auto& [name, tensor] : file_.tensors()) {
-    if (asked_.contains(name)) continue;
-    problems_.push_back(
-        absl::StrCat(Quoted(name), " (", Described(tensor), ") has no place in this model"));
-  }
-  if (!problems_.empty()) {
-    std::string message =
-        absl::StrCat(file_.file(), " does not fit its config.json (", problems_.size(),
-                     problems_.size() == 1 ? " problem): " : " problems): ");
-    for (size_t i = 0; i < problems_.size() && i < kProblemsShownMax; ++i) {
-      absl::StrAppend(&message, i == 0 ? "" : "; ", problems_[i]);
-    }
-    if (problems_.size() > kProblemsShownMax) {
-      absl::StrAppend(&message, "; and ", problems_.size() - kProblemsShownMax, " more");
-    }
-    return absl::InvalidArgumentError(message);
-  }
-  if (!backend_error_.ok()) return backend_error_;
-  return std::move(loaded_);
+  return Keep(
+      name, backend_.PackMatrix(Tensor(floats.data(), DType::kF32, {shape[1], shape[0]}), dtype_));
 }
 
 }  // namespace eddy

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cmath>
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,82 +38,93 @@ bool Weights::HasQuantised(const std::string& name) const {
   return tensor != nullptr && tensor->type == IntegerType(dtype_) && tensor->shape.rank() == 2;
 }
 
-Matrix Weights::ReadQuantised(const std::string& name, const Shape& shape, bool transposed) {
-  Expect(name);
+const StoredTensor* Weights::AskQuantised(const std::string& name, Use use, const Shape& shape,
+                                          const Part& rows) {
+  Asked& asked = Expect(name, use, rows, shape[0]);
+  if (!asked.sound) return nullptr;
   const StoredTensor& tensor = *file_.Find(name);
-  const bool fits = *StoredShape(name) == shape;
-  if (!fits) {
-    problems_.push_back(absl::StrCat(name, " is ", StoredTypeName(tensor.type), " ",
-                                     tensor.shape.ToString(), ", expected ", DTypeName(dtype_),
-                                     " numbers of ", shape.ToString(),
-                                     dtype_ == DType::kI4 ? ", two to a byte" : ""));
+  if (*StoredShape(name) != shape) {
+    Note(name, absl::StrCat("is ", StoredTypeName(tensor.type), " ", tensor.shape.ToString(),
+                            ", expected ", DTypeName(dtype_), " numbers of ", shape.ToString(),
+                            dtype_ == DType::kI4 ? ", two to a byte" : ""));
+    return nullptr;
   }
-  const int64_t out_size = shape[transposed ? 1 : 0], in_size = shape[transposed ? 0 : 1];
-  const std::vector<float> scales = QuantisedScales(name + ".scale", out_size, in_size);
-  if (!fits || failed()) return {};
-  loaded_.parameter_count += shape.element_count();
-  const std::vector<std::byte> integers = QuantisedIntegers(name, shape, transposed);
-  if (failed()) return {};
-  return Keep(name, backend_.PackQuantised({dtype_, out_size, in_size,
-                                            integers.empty() ? tensor.data.data() : integers.data(),
-                                            scales.data()}));
+  Count(shape, &asked);
+  return &tensor;
 }
 
-// Empty where they may be taken from the file as they are.
-std::vector<std::byte> Weights::QuantisedIntegers(const std::string& name, const Shape& shape,
-                                                  bool transposed) {
-  const StoredTensor& tensor = *file_.Find(name);
-  if (dtype_ == DType::kI8) {
-    for (size_t i = 0; i < tensor.data.size(); ++i) {
-      if (static_cast<int8_t>(tensor.data[i]) >= -kInt8Max) continue;
-      problems_.push_back(absl::StrCat(name, " has the integer -128 at index ", i,
-                                       ", expected one from -127 to 127"));
-      return {};
-    }
-  }
-  if (!transposed) return {};
+Matrix Weights::ReadQuantisedRows(const std::string& name, Use use, const Shape& shape,
+                                  const Part& rows) {
+  const StoredTensor* tensor = AskQuantised(name, use, shape, rows);
+  const std::vector<float> scales = QuantisedScales(name + ".scale", use, shape[0], shape[1], rows);
+  if (tensor == nullptr || failed()) return {};
+  const int64_t row_bytes = IntegerBytes(dtype_, shape[1]), begin = rows.begin * row_bytes;
+  const int64_t row_count = rows.end - rows.begin;
+  const auto integers =
+      tensor->data.subspan(static_cast<size_t>(begin), static_cast<size_t>(row_count * row_bytes));
+  if (!IntegersAreSound(name, integers, begin)) return {};
+  return Keep(
+      name, backend_.PackQuantised({dtype_, row_count, shape[1], integers.data(), scales.data()}));
+}
+
+Matrix Weights::ReadTransposedQuantised(const std::string& name, const Shape& shape) {
+  const int64_t in_size = shape[0], out_size = shape[1];
+  const StoredTensor* tensor = AskQuantised(name, Use::kMatrix, shape, {0, in_size});
+  const std::vector<float> scales =
+      QuantisedScales(name + ".scale", Use::kMatrix, out_size, in_size, {0, out_size});
+  if (tensor == nullptr || failed() || !IntegersAreSound(name, tensor->data, 0)) return {};
   // This matrix only, and only until it is packed. The numbers of int4 go on from row to row: their
   // count in one is even.
   std::vector<int8_t> integers(static_cast<size_t>(shape.element_count()));
-  LoadIntegers(dtype_, tensor.data.data(), integers);
-  const auto in_size = static_cast<size_t>(shape[0]), out_size = static_cast<size_t>(shape[1]);
-  integers = Transposed(integers, in_size, out_size);
-  const auto row_bytes = static_cast<size_t>(IntegerBytes(dtype_, shape[0]));
-  std::vector<std::byte> bytes(out_size * row_bytes);
-  for (size_t out = 0; out < out_size; ++out) {
-    StoreIntegers(dtype_, std::span(integers).subspan(out * in_size, in_size),
+  LoadIntegers(dtype_, tensor->data.data(), integers);
+  const auto inputs = static_cast<size_t>(in_size), outputs = static_cast<size_t>(out_size);
+  integers = Transposed(integers, inputs, outputs);
+  const auto row_bytes = static_cast<size_t>(IntegerBytes(dtype_, in_size));
+  std::vector<std::byte> bytes(outputs * row_bytes);
+  for (size_t out = 0; out < outputs; ++out) {
+    StoreIntegers(dtype_, std::span(integers).subspan(out * inputs, inputs),
                   bytes.data() + out * row_bytes);
   }
-  return bytes;
+  return Keep(name,
+              backend_.PackQuantised({dtype_, out_size, in_size, bytes.data(), scales.data()}));
 }
 
-std::vector<float> Weights::QuantisedScales(const std::string& name, int64_t out_size,
-                                            int64_t in_size) {
-  Expect(name);
+// `begin` is the first one's index.
+bool Weights::IntegersAreSound(const std::string& name, std::span<const std::byte> integers,
+                               int64_t begin) {
+  if (dtype_ != DType::kI8) return true;  // any four bits are
+  const auto bad = std::find(integers.begin(), integers.end(), std::byte{0x80});
+  if (bad == integers.end()) return true;
+  Note(name, absl::StrCat("has the integer -128 at index ", begin + (bad - integers.begin()),
+                          ", expected one from -127 to 127"));
+  return false;
+}
+
+std::vector<float> Weights::QuantisedScales(const std::string& name, Use use, int64_t out_size,
+                                            int64_t in_size, const Part& rows) {
+  if (!Expect(name, use, rows, out_size).sound) return {};
   const Shape shape = ScaleShape(dtype_, out_size, in_size);
   const StoredType type = dtype_ == DType::kI8 ? StoredType::kF32 : StoredType::kBF16;
   const StoredTensor* tensor = file_.Find(name);
   if (tensor == nullptr || tensor->type != type || tensor->shape != shape) {
-    problems_.push_back(absl::StrCat(
-        name, " is ",
-        tensor == nullptr
-            ? "missing"
-            : absl::StrCat(StoredTypeName(tensor->type), " ", tensor->shape.ToString()),
-        ", expected ", StoredTypeName(type), " ", shape.ToString()));
+    Note(name, absl::StrCat("is ",
+                            tensor == nullptr ? "missing"
+                                              : absl::StrCat(StoredTypeName(tensor->type), " ",
+                                                             tensor->shape.ToString()),
+                            ", expected ", StoredTypeName(type), " ", shape.ToString()));
     return {};
   }
   const float max = dtype_ == DType::kI8 ? kInt8ScaleMax : kInt4ScaleMax;
   const float min = dtype_ == DType::kI8 ? 0.0f : -max;
-  std::vector<float> scales;
-  scales.reserve(static_cast<size_t>(shape.element_count()));
-  for (int64_t i = 0; i < shape.element_count(); ++i) {
-    const float scale = NumberAt(*tensor, i);
-    if (!(min <= scale && scale <= max)) {
-      problems_.push_back(absl::StrCat(name, " has the value ", scale, " at index ", i,
-                                       ", expected one from ", min, " to ", max));
-      return {};
-    }
-    scales.push_back(scale);
+  const int64_t row_size = ScaleCount(dtype_, in_size);
+  std::vector<float> scales(static_cast<size_t>((rows.end - rows.begin) * row_size));
+  CopyNumbers(*tensor, rows.begin * row_size, scales);
+  for (size_t i = 0; i < scales.size(); ++i) {
+    if (min <= scales[i] && scales[i] <= max) continue;
+    Note(name, absl::StrCat("has the value ", scales[i], " at index ",
+                            rows.begin * row_size + static_cast<int64_t>(i), ", expected one from ",
+                            min, " to ", max));
+    return {};
   }
   return scales;
 }

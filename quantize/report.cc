@@ -32,6 +32,10 @@ std::string FormatReport(const QuantiseReport& report) {
     absl::StrAppend(&text, "quantised when loaded, as they have an odd number of columns: ",
                     absl::StrJoin(report.left, ", "), "\n");
   }
+  if (!report.tables.empty()) {
+    absl::StrAppend(&text, "quantised when loaded, as they are embedding tables, too: ",
+                    absl::StrJoin(report.tables, ", "), "\n");
+  }
   absl::StrAppendFormat(&text, "model.safetensors: %d bytes before, %d after (%.1f %%)\n",
                         report.file_bytes_before, report.file_bytes_after,
                         100.0 * static_cast<double>(report.file_bytes_after) /

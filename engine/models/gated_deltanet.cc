@@ -41,6 +41,7 @@ struct Settings {
   int64_t convolution_width = 0;  // W
   int64_t feed_forward_size = 0;
   bool gated = true;
+  bool tied = false;  // the head is the embedding
   float norm_eps = 0.0f;
 
   int64_t keys() const { return head_count * key_size; }
@@ -82,8 +83,8 @@ absl::Status RefuseVariants(const Config& config) {
   }
   constexpr std::string_view kActivations[] = {"swish", "silu"};
   EDDY_RETURN_IF_ERROR(config.Choice("hidden_act", kActivations, 0).status());
-  const std::pair<const char*, bool> expected[] = {
-      {"use_short_conv", true}, {"allow_neg_eigval", false}, {"tie_word_embeddings", false}};
+  const std::pair<const char*, bool> expected[] = {{"use_short_conv", true},
+                                                   {"allow_neg_eigval", false}};
   for (const auto& [key, value] : expected) {
     EDDY_ASSIGN_OR_RETURN(const bool found, config.Bool(key, value));
     if (found != value) return config.Error(key, value ? "expected true" : "expected false");
@@ -113,6 +114,7 @@ absl::StatusOr<Settings> ReadSettings(const Config& config) {
   EDDY_ASSIGN_OR_RETURN(const float expansion, config.Float("expand_v", 0.0f, 64.0f, 2.0f));
   EDDY_ASSIGN_OR_RETURN(s.convolution_width, config.Int("conv_size", 1, 64, 4));
   EDDY_ASSIGN_OR_RETURN(s.gated, config.Bool("use_gate", true));
+  EDDY_ASSIGN_OR_RETURN(s.tied, config.Bool("tie_word_embeddings", false));
   EDDY_RETURN_IF_ERROR(ReadFeedForwardSize(config, &s));
   const char* eps = config.Has("norm_eps") ? "norm_eps" : "rms_norm_eps";  // the older spelling
   EDDY_ASSIGN_OR_RETURN(s.norm_eps, config.Float(eps, 0.0f, 1.0f, 1e-6f));
@@ -233,10 +235,12 @@ Layer GatedDeltaNet::ReadLayer(Weights& weights, int64_t index) {
 absl::Status GatedDeltaNet::Load(Weights& weights) {
   const Settings& s = settings_;
   const Shape table = {s.vocabulary_size, s.hidden_size};
-  embedding_ = weights.ReadTable("model.embeddings.weight", table);
+  const std::string embedding = "model.embeddings.weight", head = "lm_head.weight";
+  embedding_ = weights.ReadTable(embedding, table);
   for (int64_t i = 0; i < s.layer_count; ++i) layers_.push_back(ReadLayer(weights, i));
   final_norm_ = weights.ReadVector("model.norm.weight", {s.hidden_size});
-  head_ = weights.ReadMatrix("lm_head.weight", table);
+  head_ = weights.ReadMatrix(s.tied ? embedding : head, table);
+  if (s.tied) weights.Ignore(head);  // some files have it all the same
   EDDY_ASSIGN_OR_RETURN(LoadedWeights loaded, weights.Finish());
   buffers_ = std::move(loaded.buffers);
   info_.parameter_count = loaded.parameter_count;

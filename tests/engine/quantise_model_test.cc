@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -152,6 +154,89 @@ TEST(QuantiseModelTest, CopiesWhatTokenizersNeedAndSaysWhatItIs) {
   config["eddy_quantization"] = "int8";
   EXPECT_EQ(ReadBytes(folder / "out/config.json"), config.dump(2) + "\n");
   EXPECT_THAT(FilesOf(folder.path()), UnorderedElementsAre("in", "out"));
+}
+
+// The tensors of a golden, with changes to config.json.
+void WriteModel(const std::string& golden, const std::string& folder, const nlohmann::json& patch,
+                const std::function<void(std::map<std::string, TestTensor>*)>& change) {
+  const auto file = Safetensors::Open(GoldenFolder(golden) + "/model.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status();
+  std::map<std::string, TestTensor> tensors;
+  for (const auto& [name, stored] : file->tensors()) {
+    TestTensor& tensor = tensors[name];
+    for (int i = 0; i < stored.shape.rank(); ++i) tensor.shape.push_back(stored.shape[i]);
+    tensor.values.resize(static_cast<size_t>(stored.shape.element_count()));
+    CopyNumbers(stored, 0, tensor.values);
+  }
+  change(&tensors);
+  auto config = nlohmann::json::parse(ReadBytes(GoldenFolder(golden) + "/config.json"));
+  config.merge_patch(patch);
+  std::filesystem::create_directory(folder);
+  WriteBytes(folder + "/config.json", config.dump());
+  WriteBytes(folder + "/model.safetensors", SafetensorsBytes(tensors));
+}
+
+// A tied embedding stays a table of floats; as the head it is quantised at load.
+TEST(QuantiseModelTest, ATiedEmbeddingStaysReadableBothWays) {
+  const TestFolder folder;
+  const std::string name = "gated_deltanet/plain";
+  WriteModel(name, folder / "tied", {{"tie_word_embeddings", true}},
+             [](auto* tensors) { tensors->erase("lm_head.weight"); });
+  WriteModel(name, folder / "untied", nlohmann::json::object(), [](auto* tensors) {
+    (*tensors)["lm_head.weight"] = tensors->at("model.embeddings.weight");
+  });
+  const Tokens tokens = ReadExpected(name).tokens;
+  for (const DType dtype : {DType::kI8, DType::kI4}) {
+    const std::string out = folder / DTypeName(dtype);
+    const auto report = Quantise(folder / "tied", out, dtype);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_THAT(report->tables, ElementsAre("model.embeddings.weight"));
+    EXPECT_TRUE(report->left.empty());
+    for (const QuantisedTensor& tensor : report->tensors) {
+      EXPECT_NE(tensor.name, "model.embeddings.weight");
+    }
+    const Floats want = Stepper(folder / "untied", "auto", dtype, 1).Read(0, tokens, 7);
+    EXPECT_TRUE(SameBits(Stepper(folder / "tied", "auto", dtype, 1).Read(0, tokens, 7), want));
+    EXPECT_TRUE(SameBits(Stepper(out, "auto", dtype, 1).Read(0, tokens, 7), want));
+    const auto backend = CpuBackend();
+    const auto tied = LoadModel(out, *backend, {});
+    const auto untied = LoadModel(folder / "untied", *backend, {});
+    ASSERT_TRUE(tied.ok() && untied.ok());
+    EXPECT_LT((*tied)->info().parameter_count, (*untied)->info().parameter_count);
+  }
+}
+
+TEST(QuantiseModelTest, AMissingHeadIsAnErrorUnlessItIsTied) {
+  const TestFolder folder;
+  WriteModel("gated_deltanet/plain", folder / "in", nlohmann::json::object(),
+             [](auto* tensors) { tensors->erase("lm_head.weight"); });
+  const auto backend = CpuBackend();
+  const absl::Status status = LoadModel(folder / "in", *backend, {}).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("lm_head.weight is missing, expected ["));
+}
+
+// Shards are read, and one file is written.
+TEST(QuantiseModelTest, ReadsShards) {
+  const TestFolder folder;
+  const std::string from = GoldenFolder("linear_transformer/plain");
+  std::filesystem::create_directory(folder / "in");
+  std::filesystem::copy_file(from + "/config.json", folder / "in/config.json");
+  std::filesystem::copy_file(from + "/model.safetensors", folder / "in/a.safetensors");
+  WriteBytes(folder / "in/b.safetensors", SafetensorsBytes({{"pos_embedding.pe", {{1}, {1}}}}));
+  nlohmann::json index;
+  const auto file = Safetensors::Open(from + "/model.safetensors");
+  ASSERT_TRUE(file.ok());
+  for (const auto& [name, tensor] : file->tensors()) index["weight_map"][name] = "a.safetensors";
+  WriteBytes(folder / "in/model.safetensors.index.json", index.dump());
+  ASSERT_TRUE(Quantise(folder / "in", folder / "out", DType::kI8).ok());
+  ASSERT_TRUE(Quantise(from, folder / "same", DType::kI8).ok());
+  EXPECT_EQ(ReadBytes(folder / "out/model.safetensors"),
+            ReadBytes(folder / "same/model.safetensors"));
+  index["weight_map"]["pos_embedding.pe"] = "b.safetensors";
+  WriteBytes(folder / "in/model.safetensors.index.json", index.dump());
+  EXPECT_THAT(std::string(Quantise(folder / "in", folder / "other", DType::kI8).status().message()),
+              AllOf(HasSubstr("index.json does not fit its config.json (1 problem)"),
+                    HasSubstr("\"pos_embedding.pe\" (F32 [1]) has no place")));
 }
 
 TEST(QuantiseModelTest, AQuantisedFolderIsServedAsItIsOnly) {

@@ -28,6 +28,9 @@ TEST(QuantizeReportTest, HasALineForEachMatrixAndOneForAll) {
             "model.safetensors: 2000 bytes before, 1000 after (50.0 %)\n");
   report.left = {"odd.weight", "other.weight"};
   EXPECT_THAT(FormatReport(report), HasSubstr("odd number of columns: odd.weight, other.weight\n"));
+  report.tables = {"embedding.weight"};
+  EXPECT_THAT(FormatReport(report),
+              HasSubstr("as they are embedding tables, too: embedding.weight\n"));
 }
 
 TEST(QuantizeReportTest, LossesAreComparedWithTheFirst) {

@@ -102,7 +102,7 @@ const Refusal kRefusals[] = {
     {"activation", R"({"hidden_act": "powlu"})", "hidden_act is \"powlu\", expected one of"},
     {"no_convolution", R"({"use_short_conv": false})", "use_short_conv is false, expected true"},
     {"negative", R"({"allow_neg_eigval": true})", "allow_neg_eigval is true, expected false"},
-    {"tied", R"({"tie_word_embeddings": true})", "tie_word_embeddings is true, expected false"},
+    {"tied", R"({"tie_word_embeddings": 1})", "tie_word_embeddings is 1, expected"},
     {"vocabulary", R"({"vocab_size": 28})",
      "model.embeddings.weight is F32 [29, 36], expected [28, 36]"},
     {"heads", R"({"num_heads": 2})",
