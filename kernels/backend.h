@@ -64,7 +64,7 @@ struct Product {
   Tensor out;                      // [T, out]; not x
   // Both or none: x + difference mix, elementwise, takes the place of x (RWKV's token shift).
   Tensor difference = {};  // [T, in]
-  Tensor mix = {};         // [in]
+  Tensor mix = {};         // [in], or [T, in]: each token has its own
 };
 
 // H heads; q and k may have G heads where G divides H: head h then uses key head h / (H / G).
@@ -73,10 +73,11 @@ struct RecurrenceInputs {
   Tensor k;      // [T, G, K]
   Tensor v;      // [T, H, V]
   Tensor decay;  // w: kConstant [H], kScalar [T, H], kVector [T, H, K]; factors, not logarithms
-  Tensor beta;   // [T, H]; kDelta
+  Tensor beta;   // [T, H]; kDelta; with Removal::kNone it may be absent
   Tensor a;      // [T, H, K]; kGeneral
   Tensor b;      // [T, H, K]; kGeneral
   Tensor bonus;  // u [H, K]; kBeforeWriteWithBonus
+  Tensor skip;   // D [H] or absent
 };
 
 // Each row of N numbers is normalised by itself; T rows, or T tokens of G groups.
@@ -209,7 +210,9 @@ class Backend {
   // a row, with the biased variance:
   //   kLayer: n = (s - mean) / sqrt(variance + eps);  kRms: n = s / sqrt(mean of s^2 + eps);
   //   kL2: n = s / sqrt(sum of s^2 + eps);  kSum: n = s / (sum of s + eps)
-  // out = (n weight + bias) f(gate); out may be any input, but not sum.
+  // out = (n weight + bias) f(gate); with gate_first, which takes no sum, s = (x + residual)
+  // f(gate) and out = n weight + bias. out may be any input, but not sum; and the gate only with
+  // gate_first or without a residual.
   virtual void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
                          const Tensor& out) = 0;
   // The same as one call in its plain form: out = LN(x + residual).  x, out [T, D]
@@ -217,6 +220,10 @@ class Backend {
                  float eps, const Tensor& out) {
     Normalise({NormKind::kLayer, eps}, {x, residual, weight, bias, Tensor()}, Tensor(), out);
   }
+  // A matrix for each token (RWKV-7a's deep embedding): out[t] = x[t] (a[t] + b[t]). Not in place.
+  // x [T, N], a, b [T, N M], out [T, M]
+  virtual void TokenMatMul(const Tensor& x, const Tensor& a, const Tensor& b,
+                           const Tensor& out) = 0;
   // out = f(x), elementwise; out may be x.
   virtual void Activate(Activation f, const Tensor& x, const Tensor& out) = 0;
   // out = f(x) y, elementwise; out may be x or y.
@@ -228,12 +235,16 @@ class Backend {
   // state, which becomes the row's last x.  x, out [T, D]; state [D] f32
   virtual void TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
                           const Tensor& out) = 0;
-  // A causal convolution of each channel by itself, then silu: out[t, c] = silu(sum_i weight[i, c]
-  // x[t - W + 1 + i, c]); the W - 1 inputs before a row's first token are the state (oldest
-  // first), which becomes the session's last ones. Not in place.
-  // x, out [T, C], weight [W, C]; state [W - 1, C] f32
+  // A causal convolution of each channel by itself, then silu: out[t, c] = silu(bias[c] + sum_i
+  // weight[i, c] x[t - W + 1 + i, c]); the W - 1 inputs before a row's first token are the state
+  // (oldest first), which becomes the session's last ones. Not in place.
+  // x, out [T, C], weight [W, C], bias [C] or absent; state [W - 1, C] f32
   virtual void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
-                                const StateRef& state, const Tensor& out) = 0;
+                                const Tensor& bias, const StateRef& state, const Tensor& out) = 0;
+  void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+                        const StateRef& state, const Tensor& out) {
+    ShortConvolution(rows, x, weight, Tensor(), state, out);
+  }
   // Factors of decay in place, as DecayOptions says with x = decay + bias. Gated DeltaNet
   // (2412.06464): kSoftplus, rate A_log, bias dt_bias. GLA (2312.06635): kSoftplusOfMinus, scale
   // 1/16. KDA (2510.26692): kSoftplus or kBounded, a rate per head.
@@ -249,6 +260,10 @@ class Backend {
   virtual void Rotate(const Tensor& angles, const Tensor& x) = 0;
   // out = softmax of [2x, -2x], each row by itself (Hedgehog, 2402.04347).  x [N, d], out [N, 2d]
   virtual void SignedSoftmax(const Tensor& x, const Tensor& out) = 0;
+  // Mamba-2 (2405.21060): step <- softplus(step + bias), at least range.min and at most range.max;
+  // decay = exp(-exp(rate) step).  step, decay [T, H], rate (A_log), bias (dt_bias) [H]
+  virtual void Mamba2Prepare(const StepRange& range, const Tensor& rate, const Tensor& bias,
+                             const Tensor& step, const Tensor& decay) = 0;
   // RWKV-7 (2503.14456), between the projections and the recurrence, in place; with a = sigmoid of
   // rate and kappa = k k_k divided by max(its norm over the head, 1e-12):
   //   decay <- w = exp(-e^(-1/2) sigmoid(decay));  v <- v + (first_v - v) sigmoid(value_mix)
@@ -262,12 +277,13 @@ class Backend {
   // in place:
   //   kNone, kGeneral:  p = S^T a                       (kGeneral only; the undecayed S)
   //                     S <- diag(w) S + b p^T          (w = 1 with Decay::kNone)
-  //                     S <- S + k v^T
+  //                     S <- S + k (beta v)^T           (beta = 1 where it is absent)
   //   kDelta:           S <- diag(w) S;  u = beta (v - S^T k);  S <- S + k u^T
   //   z <- w z + k                                      (with a normaliser; z [K])
   //   kAfterWrite:            y = s S^T q
   //   kBeforeWriteWithBonus:  y = s (S'^T q + (sum_d q_d u_d k_d) v), S' before decay and write
   //   kAddEps: y <- y / (s (q.z) + eps);  kFloor: y <- y / max(s (q.z), eps)
+  //   y <- y + D v                                      (with a skip)
   // "Transformers are RNNs" (2006.16236), RetNet (2307.08621), GLA (2312.06635), DeltaNet
   // (2406.06484), Gated DeltaNet (2412.06464), RWKV-6 and -7 (2404.05892, 2503.14456), Mamba-2
   // (2405.21060). state: S [H, K, V] f32 or bf16 (then rounded after every token, so that chunks

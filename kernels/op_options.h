@@ -18,6 +18,7 @@ enum class Activation : uint8_t {
   kExp,
   kIdentity,
   kTwiceSigmoid,
+  kExpMinusExp,  // exp(-exp(x))
 };
 
 enum class NormKind : uint8_t { kLayer, kRms, kL2, kSum };
@@ -26,6 +27,13 @@ struct NormOptions {
   NormKind kind = NormKind::kLayer;
   float eps = 0.0f;
   Activation gate = Activation::kSilu;  // f of the gate, where there is one: kSilu or kSigmoid
+  bool gate_first = false;              // what is normalised is gated already
+};
+
+// What Mamba2Prepare keeps a token's step within.
+struct StepRange {
+  float min = 0.0f;
+  float max = 3.40282347e38f;  // the largest float
 };
 
 // How a factor of decay is made from x; r = exp(rate) where there is one, else 1.

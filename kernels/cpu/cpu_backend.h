@@ -64,18 +64,21 @@ class CpuBackend final : public Backend {
   void MatMulGroup(std::span<const Product> products) override;
   void Normalise(const NormOptions& options, const NormInputs& inputs, const Tensor& sum,
                  const Tensor& out) override;
+  void TokenMatMul(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& out) override;
   void Activate(Activation f, const Tensor& x, const Tensor& out) override;
   void Gate(Activation f, const Tensor& x, const Tensor& y, const Tensor& out) override;
   void GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) override;
   void TokenShift(const Rows& rows, const Tensor& x, const StateRef& state,
                   const Tensor& out) override;
-  void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
+  void ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight, const Tensor& bias,
                         const StateRef& state, const Tensor& out) override;
   void MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
                  const Tensor& bias) override;
   void Hgrn2Prepare(const Tensor& floor, const Tensor& decay, const Tensor& key) override;
   void Rotate(const Tensor& angles, const Tensor& x) override;
   void SignedSoftmax(const Tensor& x, const Tensor& out) override;
+  void Mamba2Prepare(const StepRange& range, const Tensor& rate, const Tensor& bias,
+                     const Tensor& step, const Tensor& decay) override;
   void Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) override;
   void Rwkv7Finish(const Rwkv7Readout& inputs, float eps, const Tensor& out) override;
   void Recurrence(const RecurrenceOptions& options, const Rows& rows,

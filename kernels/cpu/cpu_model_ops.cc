@@ -72,6 +72,11 @@ void CpuBackend::Normalise(const NormOptions& options, const NormInputs& inputs,
   args.sum = sum.present() ? sum.f32() : nullptr;
   args.out = out.f32();
   EDDY_CHECK(args.sum != args.out) << "out must not be sum";
+  if (options.gate_first) {
+    EDDY_CHECK(args.sum == nullptr) << "gate_first takes no sum";
+  } else {
+    EDDY_CHECK(args.gate != args.out || args.residual == nullptr) << "out must not be gate";
+  }
   const int64_t cost = args.size * (kNormCost + (args.gate == nullptr ? 0 : kActivateCost));
   Split(shape.element_count() / args.size, 1, cost,
         [&](int64_t begin, int64_t end) { ops_.normalise(args, begin, end); });
@@ -92,6 +97,24 @@ void CpuBackend::Gate(Activation f, const Tensor& x, const Tensor& y, const Tens
   Split(x.element_count(), kLanes, kActivateCost, [&](int64_t begin, int64_t end) {
     ops_.gate(f, x.f32() + begin, y.f32() + begin, out.f32() + begin, end - begin);
   });
+}
+
+void CpuBackend::TokenMatMul(const Tensor& x, const Tensor& a, const Tensor& b, const Tensor& out) {
+  TokenMatMulArgs args;
+  const int64_t tokens = x.dim(0);
+  args.in_size = x.dim(1);
+  args.out_size = out.dim(1);
+  CheckF32(x, {tokens, args.in_size}, "x");
+  CheckF32(a, {tokens, args.in_size * args.out_size}, "a");
+  CheckF32(b, {tokens, args.in_size * args.out_size}, "b");
+  CheckF32(out, {tokens, args.out_size}, "out");
+  EDDY_CHECK(out.data() != x.data() && out.data() != a.data() && out.data() != b.data());
+  args.x = x.f32();
+  args.a = a.f32();
+  args.b = b.f32();
+  args.out = out.f32();
+  Split(tokens, 1, args.in_size * args.out_size,
+        [&](int64_t begin, int64_t end) { ops_.token_matmul(args, begin, end); });
 }
 
 void CpuBackend::GatherLogitsRows(const Rows& rows, const Tensor& x, const Tensor& out) {
@@ -125,7 +148,7 @@ void CpuBackend::TokenShift(const Rows& rows, const Tensor& x, const StateRef& s
 }
 
 void CpuBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
-                                  const StateRef& state, const Tensor& out) {
+                                  const Tensor& bias, const StateRef& state, const Tensor& out) {
   ShortConvolutionArgs args;
   args.channel_count = x.dim(1);
   args.width = weight.dim(0);
@@ -138,6 +161,7 @@ void CpuBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tenso
   EDDY_CHECK(out.data() != x.data()) << "out must not be x";
   args.x = x.f32();
   args.weight = weight.f32();
+  args.bias = CheckOptional(bias.present(), bias, {args.channel_count}, "bias");
   args.out = out.f32();
   args.token_begin = rows.token_begin;
   args.slot = rows.slot;
@@ -198,6 +222,25 @@ void CpuBackend::SignedSoftmax(const Tensor& x, const Tensor& out) {
   Split(x.dim(0), 1, size * kActivateCost * 2, [&](int64_t begin, int64_t end) {
     ops_.signed_softmax(x.f32() + begin * size, out.f32() + begin * size * 2, end - begin, size);
   });
+}
+
+void CpuBackend::Mamba2Prepare(const StepRange& range, const Tensor& rate, const Tensor& bias,
+                               const Tensor& step, const Tensor& decay) {
+  EDDY_CHECK(range.min <= range.max) << range.min << " to " << range.max;
+  Mamba2PrepareArgs args;
+  args.range = range;
+  args.head_count = step.dim(1);
+  CheckF32(rate, {args.head_count}, "rate");
+  CheckF32(bias, {args.head_count}, "bias");
+  CheckF32(step, {step.dim(0), args.head_count}, "step");
+  CheckF32(decay, step.shape(), "decay");
+  EDDY_CHECK(step.data() != decay.data()) << "step must not be decay";
+  args.rate = rate.f32();
+  args.bias = bias.f32();
+  args.step = step.f32();
+  args.decay = decay.f32();
+  Split(step.dim(0), 1, args.head_count * kActivateCost * 4,
+        [&](int64_t begin, int64_t end) { ops_.mamba2_prepare(args, begin, end); });
 }
 
 void CpuBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {
@@ -281,12 +324,14 @@ void CpuBackend::Recurrence(const RecurrenceOptions& options, const Rows& rows,
   args.k = inputs.k.f32();
   args.v = inputs.v.f32();
   args.decay = CheckOptional(options.decay != Decay::kNone, inputs.decay, decay_shape, "decay");
-  args.beta =
-      CheckOptional(options.removal == Removal::kDelta, inputs.beta, {tokens, heads}, "beta");
+  const bool scales = options.removal == Removal::kNone && inputs.beta.present();
+  args.beta = CheckOptional(options.removal == Removal::kDelta || scales, inputs.beta,
+                            {tokens, heads}, "beta");
   args.a = CheckOptional(general, inputs.a, {tokens, heads, key_size}, "a");
   args.b = CheckOptional(general, inputs.b, {tokens, heads, key_size}, "b");
   args.bonus = CheckOptional(options.read == Read::kBeforeWriteWithBonus, inputs.bonus,
                              {heads, key_size}, "bonus");
+  args.skip = CheckOptional(inputs.skip.present(), inputs.skip, {heads}, "skip");
   args.out = out.f32();
   args.token_begin = rows.token_begin;
   args.slot = rows.slot;

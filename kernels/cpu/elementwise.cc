@@ -33,6 +33,8 @@ inline void WithFunction(Activation f, const Run& run) {
       return run([](F32x16 v) { return v; });
     case Activation::kTwiceSigmoid:
       return run([](F32x16 v) { return Set(2.0f) * Sigmoid(v); });
+    case Activation::kExpMinusExp:
+      return run([](F32x16 v) { return Exp(Negate(Exp(v))); });
   }
 }
 
@@ -53,6 +55,23 @@ void Gate(Activation f, const float* x, const float* y, float* out, int64_t coun
       StorePartial(out + i, value * LoadPartial(y + i, lanes), lanes);
     });
   });
+}
+
+void TokenMatMul(const TokenMatMulArgs& args, int64_t token_begin, int64_t token_end) {
+  const int64_t in_size = args.in_size, out_size = args.out_size;
+  for (int64_t token = token_begin; token < token_end; ++token) {
+    const float* x = args.x + token * in_size;
+    const float* a = args.a + token * in_size * out_size;
+    const float* b = args.b + token * in_size * out_size;
+    ForEachVector(0, out_size, [&](int64_t column, auto lanes) {
+      F32x16 sum = Zero();
+      for (int64_t i = 0; i < in_size; ++i) {
+        const int64_t at = i * out_size + column;
+        sum = Fma(Set(x[i]), LoadPartial(a + at, lanes) + LoadPartial(b + at, lanes), sum);
+      }
+      StorePartial(args.out + token * out_size + column, sum, lanes);
+    });
+  }
 }
 
 void EmbedRow(const void* table_row, DType dtype, float* out, int64_t size) {

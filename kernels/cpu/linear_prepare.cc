@@ -70,6 +70,20 @@ void Hgrn2Prepare(const Hgrn2PrepareArgs& args, int64_t token_begin, int64_t tok
   }
 }
 
+void Mamba2Prepare(const Mamba2PrepareArgs& args, int64_t token_begin, int64_t token_end) {
+  const F32x16 min = Set(args.range.min), max = Set(args.range.max);
+  for (int64_t token = token_begin; token < token_end; ++token) {
+    float* step = args.step + token * args.head_count;
+    float* decay = args.decay + token * args.head_count;
+    ForEachVector(0, args.head_count, [&](int64_t i, auto lanes) {
+      const F32x16 x = LoadPartial(step + i, lanes) + LoadPartial(args.bias + i, lanes);
+      const F32x16 kept = Max(min, Min(max, Softplus(x)));  // a NaN stays one
+      StorePartial(step + i, kept, lanes);
+      StorePartial(decay + i, Exp(Negate(Exp(LoadPartial(args.rate + i, lanes)) * kept)), lanes);
+    });
+  }
+}
+
 void Rotate(const RotateArgs& args, int64_t token_begin, int64_t token_end) {
   const int64_t half = args.key_size / 2;
   for (int64_t token = token_begin; token < token_end; ++token) {

@@ -20,12 +20,13 @@ inline void ForEachInput(const MatMulInputArgs& args, int64_t row, int64_t begin
     if (i < size) fn(i, LoadPartial(x + i, size - i));
   } else {
     const float* difference = args.difference + row * args.in_size;
+    const float* mix = args.mix + row * args.mix_stride;
     for (; i + kLanes <= size; i += kLanes) {
-      fn(i, Fma(Load(difference + i), Load(args.mix + i), Load(x + i)));
+      fn(i, Fma(Load(difference + i), Load(mix + i), Load(x + i)));
     }
     if (i < size) {
       const int64_t left = size - i;
-      fn(i, Fma(LoadPartial(difference + i, left), LoadPartial(args.mix + i, left),
+      fn(i, Fma(LoadPartial(difference + i, left), LoadPartial(mix + i, left),
                 LoadPartial(x + i, left)));
     }
   }

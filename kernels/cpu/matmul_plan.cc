@@ -81,7 +81,8 @@ MatMulPlan::Work MatMulPlan::WorkOf(const Product& product) {
   const bool spread = weight.in_size % 512 != 0 || row_count_ < 4;  // see WordStride
   const bool mixes = product.mix.present();
   CheckOptional(mixes, product.difference, product.x.shape(), "difference");
-  if (mixes) CheckF32(product.mix, {weight.in_size}, "mix");
+  if (mixes && product.mix.shape().rank() == 1) CheckF32(product.mix, {weight.in_size}, "mix");
+  if (mixes && product.mix.shape().rank() != 1) CheckF32(product.mix, product.x.shape(), "mix");
   if (!mixes && IsFloat(args.format) && layout.padded_size() == weight.in_size && spread) {
     args.x = static_cast<const uint32_t*>(product.x.data());
     args.x_stride = weight.in_size;
@@ -105,6 +106,7 @@ int MatMulPlan::InputOf(const Product& product, MatMulFormat format, int64_t pad
   if (product.mix.present()) {
     input.args.difference = product.difference.f32();
     input.args.mix = product.mix.f32();
+    input.args.mix_stride = product.mix.shape().rank() == 1 ? 0 : product.x.dim(1);
   }
   input.args.in_size = product.x.dim(1);
   input.args.padded_size = padded_size;

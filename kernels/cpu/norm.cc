@@ -34,12 +34,15 @@ void NormaliseRow(const NormArgs& args, int64_t row) {
   const float* x = args.x + row * size;
   float* out = args.out + row * size;
   F32x16 sum = Zero();
-  if (args.residual != nullptr || args.sum != nullptr) {
+  const float* gate = At(args.gate, row * size);
+  if (args.residual != nullptr || args.sum != nullptr || args.options.gate_first) {
     const float* residual = At(args.residual, row * size);
+    const bool gates = gate != nullptr && args.options.gate_first;
     float* kept = args.sum == nullptr ? out : args.sum + row * size;
     ForEachVector(0, size, [&](int64_t i, auto lanes) {
       F32x16 value = LoadPartial(x + i, lanes);
       if (residual != nullptr) value = value + LoadPartial(residual + i, lanes);
+      if (gates) value = value * Gate(args.options.gate, LoadPartial(gate + i, lanes));
       StorePartial(kept + i, value, lanes);
       sum = sum + value;
     });
@@ -54,7 +57,7 @@ void NormaliseRow(const NormArgs& args, int64_t row) {
   const int64_t group = args.weight_count == 1 ? 0 : row % args.weight_count;
   const float* weight = At(args.weight, group * size);
   const float* bias = At(args.bias, group * size);
-  const float* gate = At(args.gate, row * size);
+  if (args.options.gate_first) gate = nullptr;
   ForEachVector(0, size, [&](int64_t i, auto lanes) {
     F32x16 y = (LoadPartial(x + i, lanes) - mean) * inverse;
     if (weight != nullptr && bias != nullptr) {

@@ -56,10 +56,11 @@ struct MatMulArgs {
 struct MatMulInputArgs {
   const float* x = nullptr;           // [row, in]
   const float* difference = nullptr;  // [row, in] or null: x + difference mix is meant
-  const float* mix = nullptr;         // [in] or null
+  const float* mix = nullptr;         // [in] or [row, in], or null
   uint32_t* words = nullptr;          // [row, word_stride], 64-byte aligned
   float* row_scale = nullptr;         // [row]
   int32_t* block_sum = nullptr;       // [row, block]: the sums of block_size integers each
+  int64_t mix_stride = 0;             // from row to row
   int64_t in_size = 0;
   int64_t padded_size = 0;  // inputs up to the last unit's end; behind in_size they become zeros
   int64_t word_stride = 0;  // room for padded_size rounded up to 16 inputs
@@ -82,6 +83,15 @@ struct NormArgs {
   int64_t weight_count = 1;  // G where each group has its own weight, else 1
 };
 
+struct TokenMatMulArgs {
+  const float* x = nullptr;
+  const float* a = nullptr;
+  const float* b = nullptr;
+  float* out = nullptr;
+  int64_t in_size = 0;   // N
+  int64_t out_size = 0;  // M
+};
+
 struct TokenShiftArgs {
   const float* x = nullptr;
   float* out = nullptr;
@@ -96,6 +106,7 @@ struct TokenShiftArgs {
 struct ShortConvolutionArgs {
   const float* x = nullptr;
   const float* weight = nullptr;
+  const float* bias = nullptr;  // or null
   float* out = nullptr;
   const int32_t* token_begin = nullptr;
   const int32_t* slot = nullptr;
@@ -120,6 +131,15 @@ struct Hgrn2PrepareArgs {
   float* decay = nullptr;
   float* key = nullptr;
   int64_t size = 0;
+};
+
+struct Mamba2PrepareArgs {
+  StepRange range;
+  const float* rate = nullptr;
+  const float* bias = nullptr;
+  float* step = nullptr;
+  float* decay = nullptr;
+  int64_t head_count = 0;
 };
 
 struct RotateArgs {
@@ -168,6 +188,7 @@ struct RecurrenceArgs {
   const float* a = nullptr;
   const float* b = nullptr;
   const float* bonus = nullptr;
+  const float* skip = nullptr;
   float* out = nullptr;
   const int32_t* token_begin = nullptr;
   const int32_t* slot = nullptr;
@@ -205,6 +226,7 @@ struct Ops {
   void (*normalise)(const NormArgs& args, int64_t row_begin, int64_t row_end);
   void (*activate)(Activation f, const float* x, float* out, int64_t count);
   void (*gate)(Activation f, const float* x, const float* y, float* out, int64_t count);
+  void (*token_matmul)(const TokenMatMulArgs& args, int64_t token_begin, int64_t token_end);
   void (*embed_row)(const void* table_row, DType dtype, float* out, int64_t size);
   void (*sinusoid_row)(int64_t position, float* out, int64_t size);
   void (*token_shift)(const TokenShiftArgs& args, int64_t row_begin, int64_t row_end);
@@ -212,6 +234,7 @@ struct Ops {
                             int64_t column_end);
   void (*make_decay)(const MakeDecayArgs& args, int64_t token_begin, int64_t token_end);
   void (*hgrn2_prepare)(const Hgrn2PrepareArgs& args, int64_t token_begin, int64_t token_end);
+  void (*mamba2_prepare)(const Mamba2PrepareArgs& args, int64_t token_begin, int64_t token_end);
   void (*rotate)(const RotateArgs& args, int64_t token_begin, int64_t token_end);
   void (*signed_softmax)(const float* x, float* out, int64_t row_count, int64_t size);
   // Items are (token, head), head fastest.

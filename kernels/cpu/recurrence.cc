@@ -43,6 +43,7 @@ struct Run {
   bool divides;
   const float* bonus;    // [token]: sum_d q_d u_d k_d
   const float* divisor;  // [token]
+  const float* skip;     // D or null
 };
 
 template <int C>
@@ -111,6 +112,10 @@ inline void StepColumns(const Run& run, int64_t t, int64_t column, int64_t lanes
       EDDY_UNROLL
       for (int c = 0; c < C; ++c) write.v[c] = beta * (v.v[c] - removed.v[c]);
     }
+  } else if (run.beta != nullptr) {
+    const F32x16 beta = Set(run.beta[t * run.beta_stride]);
+    EDDY_UNROLL
+    for (int c = 0; c < C; ++c) write.v[c] = beta * v.v[c];
   }
   Columns<C> y;
   EDDY_UNROLL
@@ -139,6 +144,7 @@ inline void StepColumns(const Run& run, int64_t t, int64_t column, int64_t lanes
     }
     y.v[c] = scale * y.v[c];
     if (run.divides) y.v[c] = y.v[c] / Set(run.divisor[t]);
+    if (run.skip != nullptr) y.v[c] = Fma(Set(*run.skip), v.v[c], y.v[c]);
   }
   StoreColumns<C>(run.out + t * run.value_stride + column, y, lanes);
 }
@@ -268,6 +274,7 @@ Run RunAt(const RecurrenceArgs& args, int64_t head, int64_t token, int64_t count
       run.w_stride = heads * key_size;
       break;
   }
+  run.skip = At(args.skip, head);
   run.out = args.out + value_offset;
   run.key_stride = args.key_head_count * key_size;
   run.head_key_stride = args.a == nullptr ? 0 : heads * key_size;

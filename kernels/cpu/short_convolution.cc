@@ -34,7 +34,7 @@ void ShortConvolution(const ShortConvolutionArgs& args, int64_t column_begin, in
     for (int64_t t = 0; t < count; ++t) {
       float* out = args.out + (begin + t) * stride;
       ForEachVector(column_begin, column_end, [&](int64_t c, auto lanes) {
-        F32x16 sum = Zero();
+        F32x16 sum = args.bias == nullptr ? Zero() : LoadPartial(args.bias + c, lanes);
         for (int64_t i = 0; i < args.width; ++i) {
           const F32x16 weight = LoadPartial(args.weight + i * stride + c, lanes);
           sum = Fma(weight, LoadPartial(inputs.At(t + i) + c, lanes), sum);

@@ -78,6 +78,12 @@ void MeteredBackend::Normalise(const NormOptions& options, const NormInputs& inp
   Meter(OpClass::kNorm, 0.0, 0.0, [&] { backend_->Normalise(options, inputs, sum, out); });
 }
 
+void MeteredBackend::TokenMatMul(const Tensor& x, const Tensor& a, const Tensor& b,
+                                 const Tensor& out) {
+  Meter(OpClass::kElementwise, 0.0, 2.0 * Count(a.element_count()),
+        [&] { backend_->TokenMatMul(x, a, b, out); });
+}
+
 void MeteredBackend::Activate(Activation f, const Tensor& x, const Tensor& out) {
   Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->Activate(f, x, out); });
 }
@@ -97,10 +103,11 @@ void MeteredBackend::TokenShift(const Rows& rows, const Tensor& x, const StateRe
 }
 
 void MeteredBackend::ShortConvolution(const Rows& rows, const Tensor& x, const Tensor& weight,
-                                      const StateRef& state, const Tensor& out) {
+                                      const Tensor& bias, const StateRef& state,
+                                      const Tensor& out) {
   const int64_t state_numbers = (weight.dim(0) - 1) * weight.dim(1);
   Meter(OpClass::kElementwise, 8.0 * Count(rows.row_count * state_numbers), 0.0,
-        [&] { backend_->ShortConvolution(rows, x, weight, state, out); });
+        [&] { backend_->ShortConvolution(rows, x, weight, bias, state, out); });
 }
 
 void MeteredBackend::MakeDecay(const DecayOptions& options, const Tensor& decay, const Tensor& rate,
@@ -118,6 +125,12 @@ void MeteredBackend::Rotate(const Tensor& angles, const Tensor& x) {
 
 void MeteredBackend::SignedSoftmax(const Tensor& x, const Tensor& out) {
   Meter(OpClass::kElementwise, 0.0, 0.0, [&] { backend_->SignedSoftmax(x, out); });
+}
+
+void MeteredBackend::Mamba2Prepare(const StepRange& range, const Tensor& rate, const Tensor& bias,
+                                   const Tensor& step, const Tensor& decay) {
+  Meter(OpClass::kElementwise, 0.0, 0.0,
+        [&] { backend_->Mamba2Prepare(range, rate, bias, step, decay); });
 }
 
 void MeteredBackend::Rwkv7Prepare(const Rwkv7Projections& inputs, const Tensor& removal) {

@@ -104,7 +104,8 @@ void RegisterPointwise(OpBench& bench) {
       {"sigmoid", Activation::kSigmoid},
       {"tanh", Activation::kTanh},
       {"elu_plus_one", Activation::kEluPlusOne},
-      {"exp", Activation::kExp}};
+      {"exp", Activation::kExp},
+      {"exp_minus_exp", Activation::kExpMinusExp}};
   for (const auto& [name, f] : kActivations) {
     Register("Activate/" + std::string(name) + "/49152",
              [&bench, f = f](benchmark::State& state) { Activate(bench, state, f, 49152); });

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/backend.h"
@@ -34,6 +35,8 @@ constexpr Accuracy kAccuracies[] = {
     {Activation::kExp, "exp", 1.5e-7},
     {Activation::kIdentity, "identity", 0.0},
     {Activation::kTwiceSigmoid, "twice_sigmoid", 2e-7},
+    // An exponent of up to 83 with a relative error of 1.5e-7.
+    {Activation::kExpMinusExp, "exp_minus_exp", 1.3e-5},
 };
 
 class ElementwiseTest : public ::testing::TestWithParam<std::string> {
@@ -86,6 +89,8 @@ TEST_P(ElementwiseTest, ActivationsAreAccurate) {
 TEST_P(ElementwiseTest, ActivationsAtTheEdges) {
   EXPECT_EQ(Activate(Activation::kExp, {0.0f, -0.0f, -kInfinity, kInfinity, 200.0f, -200.0f}),
             (std::vector<float>{1.0f, 1.0f, 0.0f, kInfinity, kInfinity, 0.0f}));
+  EXPECT_EQ(Activate(Activation::kExpMinusExp, {-kInfinity, -200.0f, 200.0f, kInfinity}),
+            (std::vector<float>{1.0f, 1.0f, 0.0f, 0.0f}));
   EXPECT_EQ(Activate(Activation::kTanh, {0.0f, kInfinity, -kInfinity}),
             (std::vector<float>{0.0f, 1.0f, -1.0f}));
   EXPECT_EQ(Activate(Activation::kSigmoid, {0.0f, kInfinity, -kInfinity}),
@@ -188,6 +193,50 @@ TEST_P(ElementwiseTest, GateIsTheActivationTimesTheOther) {
           ->Gate(accuracy.f, View(x, shape), View(out, shape), View(out, shape));
       EXPECT_TRUE(SameBits(out, want)) << accuracy.name << ", " << threads << " threads";
     }
+  }
+}
+
+TEST_P(ElementwiseTest, TokenMatMulEqualsTheReferenceHoweverItIsCut) {
+  for (const auto& shape : {std::pair(size_t{32}, size_t{32}), {1, 1}, {5, 19}}) {
+    const size_t in = shape.first, out_size = shape.second;
+    constexpr size_t kTokens = 40;
+    Numbers numbers(static_cast<uint32_t>(out_size));
+    const auto size = [](size_t count) { return static_cast<int64_t>(count); };
+    std::vector<float> x = numbers.Normal(size(kTokens * in));
+    std::vector<float> a = numbers.Normal(size(kTokens * in * out_size)),
+                       b = numbers.Normal(size(a.size()));
+    std::vector<double> want;
+    for (size_t t = 0; t < kTokens; ++t) {
+      for (size_t j = 0; j < out_size; ++j) {
+        double sum = 0.0;
+        for (size_t i = 0; i < in; ++i) {
+          const size_t at = (t * in + i) * out_size + j;
+          sum += x[t * in + i] * (double{a[at]} + b[at]);
+        }
+        want.push_back(sum);
+      }
+    }
+    const auto run = [&](const std::string& target, int threads, size_t begin, size_t end) {
+      const auto part = [&](std::vector<float>& values, size_t width) {
+        return Tensor(values.data() + begin * width, DType::kF32, {size(end - begin), size(width)});
+      };
+      std::vector<float> out((end - begin) * out_size, NAN);
+      BackendOf(target, threads)
+          ->TokenMatMul(part(x, in), part(a, in * out_size), part(b, in * out_size),
+                        View(out, {size(end - begin), size(out_size)}));
+      return out;
+    };
+    const std::vector<float> v2 = run("v2", 1, 0, kTokens);
+    EXPECT_TRUE(Near(v2, want, 2e-6)) << in;
+    for (const int threads : {1, 3}) {
+      EXPECT_TRUE(SameBits(run(GetParam(), threads, 0, kTokens), v2)) << in;
+    }
+    std::vector<float> one_by_one;
+    for (size_t t = 0; t < kTokens; ++t) {
+      const std::vector<float> part = run(GetParam(), 1, t, t + 1);
+      one_by_one.insert(one_by_one.end(), part.begin(), part.end());
+    }
+    EXPECT_TRUE(SameBits(one_by_one, v2)) << in;
   }
 }
 

@@ -107,6 +107,39 @@ TEST_P(LinearPrepareTest, Hgrn2KeysAreWhatTheDecayForgets) {
   }
 }
 
+TEST_P(LinearPrepareTest, Mamba2StepsStayInTheirRange) {
+  for (const int64_t heads : {1, 19, 48}) {
+    for (const StepRange& range : {StepRange{0.25f, 3.0f}, StepRange()}) {
+      Numbers numbers(static_cast<uint32_t>(heads));
+      const Floats x = numbers.Uniform(kTokens * heads, -30.0f, 30.0f);
+      Floats rate = numbers.Uniform(heads, -6.0f, 3.0f), bias = numbers.Normal(heads);
+      Floats decay(x.size());
+      const Floats step =
+          SameEverywhere(GetParam(), x, [&](Backend& backend, int64_t t, int64_t n, Floats& y) {
+            backend.Mamba2Prepare(range, View(rate, {heads}), View(bias, {heads}),
+                                  Tokens(y, t, n, {heads}), Tokens(decay, t, n, {heads}));
+          });
+      const Floats decay_one_by_one = decay;
+      Floats again = x;
+      BackendOf("v2")->Mamba2Prepare(range, View(rate, {heads}), View(bias, {heads}),
+                                     Tokens(again, 0, kTokens, {heads}),
+                                     Tokens(decay, 0, kTokens, {heads}));
+      EXPECT_TRUE(SameBits(decay_one_by_one, decay));
+      std::vector<double> want_step, want_decay;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const size_t head = i % static_cast<size_t>(heads);
+        const double y = double{x[i]} + bias[head];
+        const double free = std::fmax(y, 0.0) + std::log1p(std::exp(-std::abs(y)));
+        want_step.push_back(std::fmin(std::fmax(free, double{range.min}), double{range.max}));
+        want_decay.push_back(std::exp(-std::exp(double{rate[head]}) * want_step.back()));
+      }
+      EXPECT_TRUE(Near(step, want_step, 5e-7)) << heads;
+      // The exponent of up to 600 has 24 bits: where it is that large, the result is 0.
+      EXPECT_TRUE(Near(decay, want_decay, 2e-6)) << heads;
+    }
+  }
+}
+
 TEST_P(LinearPrepareTest, RotateTurnsThePairsOfHalves) {
   for (const int64_t key_size : {2, 10, 64}) {
     constexpr int64_t kHeads = 3;

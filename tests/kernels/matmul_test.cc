@@ -211,20 +211,28 @@ TEST(MatMulTest, AMixedInputIsWhatItsSumWouldBe) {
   Numbers numbers(9);
   std::vector<float> weight = numbers.Normal(20 * 45), x = numbers.Normal(5 * 45);
   std::vector<float> difference = numbers.Normal(5 * 45), mix = numbers.Uniform(45, 0.0f, 1.0f);
-  std::vector<float> mixed(x.size());
-  for (size_t i = 0; i < x.size(); ++i) mixed[i] = std::fma(difference[i], mix[i % 45], x[i]);
+  std::vector<float> own_mixes = numbers.Uniform(5 * 45, 0.0f, 1.0f);  // each token's
+  std::vector<float> mixed(x.size()), own_mixed(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    mixed[i] = std::fma(difference[i], mix[i % 45], x[i]);
+    own_mixed[i] = std::fma(difference[i], own_mixes[i], x[i]);
+  }
   for (const std::string& target : MachineTargets()) {
     const auto backend = BackendOf(target, 2, "auto");
     for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
       const Matrix matrix = *backend->PackMatrix(View(weight, {20, 45}), dtype);
-      std::vector<float> want(5 * 20), plain(5 * 20), out(5 * 20);
+      std::vector<float> want(5 * 20), plain(5 * 20), out(5 * 20), own_want(5 * 20), own(5 * 20);
       backend->MatMul(View(mixed, {5, 45}), matrix, Tensor(), View(want, {5, 20}));
+      backend->MatMul(View(own_mixed, {5, 45}), matrix, Tensor(), View(own_want, {5, 20}));
       // Beside a product of the same x that is not mixed.
       const Product products[] = {{View(x, {5, 45}), &matrix, Tensor(), View(plain, {5, 20})},
                                   {View(x, {5, 45}), &matrix, Tensor(), View(out, {5, 20}),
-                                   View(difference, {5, 45}), View(mix, {45})}};
+                                   View(difference, {5, 45}), View(mix, {45})},
+                                  {View(x, {5, 45}), &matrix, Tensor(), View(own, {5, 20}),
+                                   View(difference, {5, 45}), View(own_mixes, {5, 45})}};
       backend->MatMulGroup(products);
       EXPECT_TRUE(SameBits(out, want)) << target << " " << DTypeName(dtype);
+      EXPECT_TRUE(SameBits(own, own_want)) << target << " " << DTypeName(dtype);
       EXPECT_FALSE(SameBits(plain, want));
     }
   }

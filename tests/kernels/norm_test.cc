@@ -112,6 +112,7 @@ struct NormCase {
   bool bias = false;
   bool gate = false;
   Activation gate_activation = Activation::kSilu;
+  bool gate_first = false;
 };
 
 const NormCase kNormCases[] = {
@@ -120,6 +121,9 @@ const NormCase kNormCases[] = {
     {NormKind::kRms, 64, 3, false, true, false, false, true, Activation::kSilu},
     {NormKind::kRms, 40, 3, false, true, false, false, true, Activation::kSigmoid},
     {NormKind::kRms, 5, 2, true, false},
+    {NormKind::kRms, 96, 1, false, true, false, false, true, Activation::kSilu, true},
+    {NormKind::kRms, 37, 3, true, true, true, false, true, Activation::kSilu, true},
+    {NormKind::kLayer, 20, 2, false, true, true, true, true, Activation::kSigmoid, true},
     {NormKind::kL2, 64, 4, false, false},
     {NormKind::kL2, 19, 2, true, false},
     {NormKind::kSum, 64, 4, false, false},
@@ -139,7 +143,7 @@ class NormaliseTest : public ::testing::TestWithParam<std::tuple<std::string, si
     const int64_t count = kTokens * case_.group_count * case_.size;
     const int64_t weights = case_.size * (case_.own_weights ? case_.group_count : 1);
     Numbers numbers(static_cast<uint32_t>(std::get<1>(GetParam()) + 1));
-    norm_.options = {case_.kind, kEps, case_.gate_activation};
+    norm_.options = {case_.kind, kEps, case_.gate_activation, case_.gate_first};
     norm_.x = numbers.Normal(count, 3.0f);
     if (case_.kind == NormKind::kSum) {  // no sum near zero
       for (float& x : norm_.x) x = std::abs(x);
@@ -181,7 +185,24 @@ TEST_P(NormaliseTest, EqualsTheReference) {
   EXPECT_TRUE(Near(Run(*backend, 0, kTokens), norm_.Out(static_cast<size_t>(case_.size)), 5e-6));
 }
 
+TEST_P(NormaliseTest, MayWriteOverItsGate) {
+  if (!case_.gate || (case_.residual && !case_.gate_first)) return;  // the rest may not
+  const auto backend = BackendOf(std::get<0>(GetParam()));
+  const std::vector<float> want = Run(*backend, 0, kTokens);
+  const Shape shape = {kTokens, case_.group_count, case_.size};
+  NormInputs inputs = {View(norm_.x, shape)};
+  inputs.residual = norm_.residual.empty() ? Tensor() : View(norm_.residual, shape);
+  const Shape own = {case_.group_count, case_.size};
+  const Shape weight_shape = case_.own_weights ? own : Shape{case_.size};
+  inputs.weight = View(norm_.weight, weight_shape);
+  if (case_.bias) inputs.bias = View(norm_.bias, weight_shape);
+  inputs.gate = View(norm_.gate, shape);
+  backend->Normalise(norm_.options, inputs, Tensor(), inputs.gate);
+  EXPECT_TRUE(SameBits(norm_.gate, want));
+}
+
 TEST_P(NormaliseTest, KeepsTheSum) {
+  if (case_.gate_first) return;  // which has none
   const auto backend = BackendOf(std::get<0>(GetParam()));
   std::vector<float> sum;
   EXPECT_TRUE(SameBits(Run(*backend, 0, kTokens, &sum), Run(*backend, 0, kTokens)));

@@ -153,6 +153,61 @@ TEST_P(NumericPathTest, GatedDeltaNet) {
   EXPECT_EQ(Hash(x), 8974314890672090133ULL);
 }
 
+TEST_P(NumericPathTest, Mamba2) {
+  const Shape flat = {5, 60};
+  std::vector<float> x = numbers_.Take(300, -6.0f, 12.0f);
+  std::vector<float> weight = numbers_.Take(4 * 60, -1.0f, 2.0f);
+  std::vector<float> bias = numbers_.Take(60, -1.0f, 2.0f);
+  std::vector<float> gate = numbers_.Take(300, -3.0f, 6.0f);
+  std::vector<float> convolved(300), out(300), state(60 * 8, 0.5f);
+  const RowsFixture batch({5}, {0});
+  const StateRef slot = {reinterpret_cast<std::byte*>(state.data()), 0, 0};
+  backend_->ShortConvolution(batch.rows(), View(x, flat), View(weight, {4, 60}), View(bias, {60}),
+                             slot, View(convolved, flat));
+  std::vector<float> step = x;
+  backend_->Mamba2Prepare({0.01f, 4.0f}, View(bias, {60}), View(bias, {60}), View(step, flat),
+                          View(x, flat));
+  RecurrenceOptions options;
+  options.decay = Decay::kScalar;
+  RecurrenceInputs inputs;  // 60 heads of one value each
+  inputs.q = inputs.k = Tensor(convolved.data(), DType::kF32, {5, 3, 8});
+  inputs.v = View(gate, {5, 60, 1});
+  inputs.decay = View(x, flat);
+  inputs.beta = View(step, flat);
+  inputs.skip = View(bias, {60});
+  backend_->Recurrence(options, batch.rows(), inputs, slot, {}, View(out, {5, 60, 1}));
+  NormInputs norm = {View(out, flat)};
+  norm.weight = View(bias, {60});
+  norm.gate = View(gate, flat);
+  backend_->Normalise({NormKind::kRms, 1e-5f, Activation::kSilu, true}, norm, Tensor(),
+                      View(out, flat));
+  for (const std::vector<float>* values : {&convolved, &step, &out, &state}) {
+    x.insert(x.end(), values->begin(), values->end());
+  }
+  EXPECT_EQ(Hash(x), 321768618533557918ULL);
+}
+
+// RWKV-6's decay, its mixes for each token, and RWKV-7a's deep embedding.
+TEST_P(NumericPathTest, Rwkv6And7a) {
+  std::vector<float> x = numbers_.Take(5 * 32, -4.0f, 8.0f);
+  std::vector<float> difference = numbers_.Take(5 * 32, -4.0f, 8.0f);
+  std::vector<float> mix = numbers_.Take(5 * 32, 0.0f, 1.0f);
+  std::vector<float> weight = numbers_.Take(20 * 32, -1.0f, 2.0f);
+  std::vector<float> a = numbers_.Take(5 * 32 * 4, -1.0f, 2.0f);
+  std::vector<float> mixed(5 * 20), deep(5 * 4);
+  const Shape shape = {5, 32};
+  const Matrix matrix = *backend_->PackMatrix(View(weight, {20, 32}), DType::kBF16);
+  const Product product = {View(x, shape),          &matrix,         Tensor(), View(mixed, {5, 20}),
+                           View(difference, shape), View(mix, shape)};
+  backend_->MatMulGroup({&product, 1});
+  backend_->TokenMatMul(View(x, shape), View(a, {5, 128}), View(a, {5, 128}), View(deep, {5, 4}));
+  backend_->Activate(Activation::kExpMinusExp, View(x, shape), View(x, shape));
+  for (const std::vector<float>* values : {&mixed, &deep}) {
+    x.insert(x.end(), values->begin(), values->end());
+  }
+  EXPECT_EQ(Hash(x), 4339053371934017829ULL);
+}
+
 TEST_P(NumericPathTest, SquaredRelu) {
   std::vector<float> x = numbers_.Take(1003, -12.0f, 24.0f);
   backend_->Activate(Activation::kSquaredRelu, View(x, {1003}), View(x, {1003}));

@@ -77,6 +77,8 @@ struct RecurrenceCase {
   std::vector<int32_t> slots;             // [row]
   std::vector<float> constant_decay;      // [head]
   std::vector<float> bonus;               // [head, K]
+  bool scales_writes = false;             // a beta without removal
+  std::vector<float> skip;                // [head], or empty
   std::vector<float> initial;             // [slot, state then z]
   int64_t slot_floats = 0;
   int64_t state_floats = 0;
@@ -151,6 +153,7 @@ inline void RunStep(Backend& backend, const RecurrenceCase& c, const std::vector
       b(c, pieces, &RecurrenceStream::b);
   std::vector<float> constant_decay = c.constant_decay;
   std::vector<float> bonus = c.bonus;
+  std::vector<float> skip = c.skip;
   RecurrenceInputs inputs;
   inputs.q = q.As({t, s.key_heads, s.key_size});
   inputs.k = k.As({t, s.key_heads, s.key_size});
@@ -158,7 +161,7 @@ inline void RunStep(Backend& backend, const RecurrenceCase& c, const std::vector
   if (c.options.decay == Decay::kConstant) inputs.decay = View(constant_decay, {s.heads});
   if (c.options.decay == Decay::kScalar) inputs.decay = decay.As({t, s.heads});
   if (c.options.decay == Decay::kVector) inputs.decay = decay.As({t, s.heads, s.key_size});
-  if (c.options.removal == Removal::kDelta) inputs.beta = beta.As({t, s.heads});
+  if (c.options.removal == Removal::kDelta || c.scales_writes) inputs.beta = beta.As({t, s.heads});
   if (c.options.removal == Removal::kGeneral) {
     inputs.a = a.As({t, s.heads, s.key_size});
     inputs.b = b.As({t, s.heads, s.key_size});
@@ -166,6 +169,7 @@ inline void RunStep(Backend& backend, const RecurrenceCase& c, const std::vector
   if (c.options.read == Read::kBeforeWriteWithBonus) {
     inputs.bonus = View(bonus, {s.heads, s.key_size});
   }
+  if (!skip.empty()) inputs.skip = View(skip, {s.heads});
   auto* base = reinterpret_cast<std::byte*>(outcome.slots.data());
   const StateRef state = {base, c.slot_floats * 4, 0};
   StateRef normaliser = {base, c.slot_floats * 4, c.state_floats * 4};
@@ -251,6 +255,7 @@ inline std::vector<double> RecurrenceStep(const RecurrenceCase& c, const Recurre
     const auto s = [&](size_t i) -> double& { return state.s[i * value + j]; };
     double removed = 0.0;
     double write = v[j];
+    if (c.scales_writes) write *= at(stream.beta, head)[0];
     for (size_t i = 0; i < key; ++i) removed += s(i) * a[i];
     for (size_t i = 0; i < key; ++i) s(i) *= w[i];
     if (c.options.removal == Removal::kGeneral) {
@@ -270,6 +275,7 @@ inline std::vector<double> RecurrenceStep(const RecurrenceCase& c, const Recurre
     const double eps = c.options.normaliser_eps;
     if (c.options.normaliser == Normaliser::kAddEps) y[j] /= dot + eps;
     if (c.options.normaliser == Normaliser::kFloor) y[j] /= std::max(dot, eps);
+    if (!c.skip.empty()) y[j] += double{c.skip[static_cast<size_t>(head)]} * v[j];
   }
   return y;
 }

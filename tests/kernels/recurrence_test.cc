@@ -134,6 +134,30 @@ TEST_P(RecurrenceTest, EveryTargetAndThreadCountGivesTheSameBits) {
   }
 }
 
+// Mamba-2: writes of beta v, and D v added to what is read.
+TEST_P(RecurrenceTest, ScaledWritesAndASkip) {
+  const auto scalar = BackendOf("v2");
+  const auto one = BackendOf(target(), 1);
+  const auto three = BackendOf(target(), 3);
+  for (const RecurrenceOptions& options : AllOptions(shape())) {
+    if (options.removal != Removal::kNone) continue;
+    SCOPED_TRACE(Describe(options));
+    RecurrenceCase c = MakeCase(options, shape(), {6, 1, 9}, 17);
+    c.scales_writes = true;
+    c.skip = Numbers(18).Normal(shape().heads);
+    const RecurrenceOutcome got = RunTogether(*one, c, 9);
+    const reference::RecurrenceResult want = reference::Recurrence(c);
+    for (size_t row = 0; row < c.streams.size(); ++row) {
+      EXPECT_TRUE(Near(got.out[row], want.out[row], 5e-6)) << "row " << row;
+    }
+    EXPECT_TRUE(Near(got.slots, want.slots, 5e-6));
+    EXPECT_TRUE(SameOutcome(RunTogether(*scalar, c, 9), got));
+    EXPECT_TRUE(SameOutcome(RunTogether(*three, c, 9), got));
+    EXPECT_TRUE(SameOutcome(RunTogether(*one, c, 2), got));
+    EXPECT_TRUE(SameOutcome(RunAlone(*one, c), got));
+  }
+}
+
 std::string Name(const ::testing::TestParamInfo<RecurrenceTest::ParamType>& test) {
   const auto& [target, s] = test.param;
   return target + "_H" + std::to_string(s.heads) + "_G" + std::to_string(s.key_heads) + "_K" +

@@ -107,6 +107,8 @@ inline double Activate(Activation f, double x) {
       return x;
     case Activation::kTwiceSigmoid:
       return 2 / (1 + std::exp(-x));
+    case Activation::kExpMinusExp:
+      return std::exp(-std::exp(x));
   }
   return NAN;
 }
@@ -124,6 +126,7 @@ struct Norm {
       double square = 0.0;
       for (size_t i = begin; i < begin + size; ++i) {
         y[i] = double{x[i]} + (residual.empty() ? 0.0 : residual[i]);
+        if (options.gate_first) y[i] *= Activate(options.gate, gate[i]);
         if (options.kind == NormKind::kLayer) mean += y[i] / static_cast<double>(size);
       }
       for (size_t i = begin; i < begin + size; ++i) square += (y[i] - mean) * (y[i] - mean);
@@ -136,7 +139,7 @@ struct Norm {
         y[i] = (y[i] - mean) / divisor;
         if (!weight.empty()) y[i] *= weight[i % weight.size()];
         if (!bias.empty()) y[i] += bias[i % bias.size()];
-        if (!gate.empty()) y[i] *= Activate(options.gate, gate[i]);
+        if (!gate.empty() && !options.gate_first) y[i] *= Activate(options.gate, gate[i]);
       }
     }
     return y;

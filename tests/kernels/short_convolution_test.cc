@@ -17,8 +17,10 @@ namespace {
 struct ConvolutionCase {
   int64_t channel_count = 0;
   int64_t width = 0;
+  bool has_bias = false;
 };
-constexpr ConvolutionCase kCases[] = {{1, 4}, {40, 4}, {100, 2}, {33, 1}, {3072, 4}};
+constexpr ConvolutionCase kCases[] = {{1, 4},    {40, 4},       {100, 2},       {33, 1},
+                                      {3072, 4}, {50, 4, true}, {2304, 3, true}};
 
 class ShortConvolutionTest : public ::testing::TestWithParam<std::tuple<std::string, size_t>> {
  protected:
@@ -33,6 +35,7 @@ class ShortConvolutionTest : public ::testing::TestWithParam<std::tuple<std::str
     x_ = numbers.Normal(kTokens * channels_, 2.0f);
     weight_ = numbers.Normal(width_ * channels_);
     state_ = numbers.Normal(kSlotCount * slot_floats());
+    if (kCases[std::get<1>(GetParam())].has_bias) bias_ = numbers.Normal(channels_);
   }
 
   int64_t state_floats() const { return (width_ - 1) * channels_; }
@@ -45,7 +48,7 @@ class ShortConvolutionTest : public ::testing::TestWithParam<std::tuple<std::str
     std::vector<float> out(static_cast<size_t>(shape.element_count()), NAN);
     backend.ShortConvolution(
         batch.rows(), Tensor(x_.data() + begin * channels_, DType::kF32, shape),
-        View(weight_, {width_, channels_}),
+        View(weight_, {width_, channels_}), bias_.empty() ? Tensor() : View(bias_, {channels_}),
         {reinterpret_cast<std::byte*>(state.data()), slot_floats() * 4, kPadding * 4},
         View(out, shape));
     return out;
@@ -53,7 +56,7 @@ class ShortConvolutionTest : public ::testing::TestWithParam<std::tuple<std::str
 
   int64_t channels_ = 0;
   int64_t width_ = 0;
-  std::vector<float> x_, weight_, state_;
+  std::vector<float> x_, weight_, bias_, state_;  // no bias_: absent
 };
 
 TEST_P(ShortConvolutionTest, EqualsTheReference) {
@@ -68,7 +71,7 @@ TEST_P(ShortConvolutionTest, EqualsTheReference) {
       const auto from = x_.begin() + token * channels_;
       inputs.insert(inputs.end(), from, from + channels_);
       for (int64_t c = 0; c < channels_; ++c) {
-        double sum = 0.0;
+        double sum = bias_.empty() ? 0.0 : bias_[static_cast<size_t>(c)];
         for (int64_t w = 0; w < width_; ++w) {
           sum += double{inputs[static_cast<size_t>((i + w) * channels_ + c)]} *
                  weight_[static_cast<size_t>(w * channels_ + c)];

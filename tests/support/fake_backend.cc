@@ -154,8 +154,15 @@ void FakeBackend::TokenShift(const Rows&, const Tensor&, const StateRef&, const 
   std::abort();
 }
 void FakeBackend::Gate(Activation, const Tensor&, const Tensor&, const Tensor&) { std::abort(); }
-void FakeBackend::ShortConvolution(const Rows&, const Tensor&, const Tensor&, const StateRef&,
-                                   const Tensor&) {
+void FakeBackend::TokenMatMul(const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  std::abort();
+}
+void FakeBackend::ShortConvolution(const Rows&, const Tensor&, const Tensor&, const Tensor&,
+                                   const StateRef&, const Tensor&) {
+  std::abort();
+}
+void FakeBackend::Mamba2Prepare(const StepRange&, const Tensor&, const Tensor&, const Tensor&,
+                                const Tensor&) {
   std::abort();
 }
 void FakeBackend::MakeDecay(const DecayOptions&, const Tensor&, const Tensor&, const Tensor&) {

@@ -58,16 +58,19 @@ class FakeBackend : public Backend {
   void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
   void MatMulGroup(std::span<const Product>) override;
   void Normalise(const NormOptions&, const NormInputs&, const Tensor&, const Tensor&) override;
+  void TokenMatMul(const Tensor&, const Tensor&, const Tensor&, const Tensor&) override;
   void Activate(Activation, const Tensor&, const Tensor&) override;
   void GatherLogitsRows(const Rows&, const Tensor&, const Tensor&) override;
   void TokenShift(const Rows&, const Tensor&, const StateRef&, const Tensor&) override;
   void Gate(Activation, const Tensor&, const Tensor&, const Tensor&) override;
-  void ShortConvolution(const Rows&, const Tensor&, const Tensor&, const StateRef&,
+  void ShortConvolution(const Rows&, const Tensor&, const Tensor&, const Tensor&, const StateRef&,
                         const Tensor&) override;
   void MakeDecay(const DecayOptions&, const Tensor&, const Tensor&, const Tensor&) override;
   void Hgrn2Prepare(const Tensor&, const Tensor&, const Tensor&) override;
   void Rotate(const Tensor&, const Tensor&) override;
   void SignedSoftmax(const Tensor&, const Tensor&) override;
+  void Mamba2Prepare(const StepRange&, const Tensor&, const Tensor&, const Tensor&,
+                     const Tensor&) override;
   void Rwkv7Prepare(const Rwkv7Projections&, const Tensor&) override;
   void Rwkv7Finish(const Rwkv7Readout&, float, const Tensor&) override;
   void Recurrence(const RecurrenceOptions&, const Rows&, const RecurrenceInputs&, const StateRef&,
