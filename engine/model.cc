@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/config.h"
+#include "engine/model_families.h"
 #include "engine/sharded_safetensors.h"
 #include "engine/synthetic.h"
 #include "engine/weights.h"
@@ -19,25 +20,26 @@
 
 namespace eddy {
 
-// The families, one file each in engine/models/. They take their settings from the configuration
-// and their tensors from the weights, which they finish; `info` has name, family and weight_dtype
-// already.
-absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& config, Weights& weights,
-                                                             Backend& backend, ModelInfo info);
-absl::StatusOr<std::unique_ptr<Model>> MakeGatedDeltaNet(const Config& config, Weights& weights,
-                                                         Backend& backend, ModelInfo info);
-absl::StatusOr<std::unique_ptr<Model>> MakeRwkv7(const Config& config, Weights& weights,
-                                                 Backend& backend, ModelInfo info);
-
 namespace {
 
-using MakeModel = absl::StatusOr<std::unique_ptr<Model>> (*)(const Config&, Weights&, Backend&,
-                                                             ModelInfo);
-// By the model_type of config.json.
-constexpr std::array<std::string_view, 3> kFamilies = {"linear_transformer", "rwkv7",
-                                                       "gated_deltanet"};
-constexpr std::array<MakeModel, kFamilies.size()> kMakeModel = {MakeLinearTransformer, MakeRwkv7,
-                                                                MakeGatedDeltaNet};
+struct Family {
+  std::string_view model_type;  // of config.json
+  MakeModel* make = nullptr;
+};
+constexpr Family kFamilies[] = {
+    {"linear_transformer", MakeLinearTransformer},
+    {"rwkv7", MakeRwkv7},
+    {"gated_deltanet", MakeGatedDeltaNet},
+};
+constexpr size_t kFamilyCount = std::size(kFamilies);
+
+// The index in kFamilies.
+absl::StatusOr<size_t> FamilyOf(const Config& config) {
+  std::array<std::string_view, kFamilyCount> names;
+  std::transform(std::begin(kFamilies), std::end(kFamilies), names.begin(),
+                 [](const Family& family) { return family.model_type; });
+  return config.Choice("model_type", names);
+}
 
 // The last part of the path, also of "models/shakespeare/" and ".".
 std::string FolderName(const std::string& folder) {
@@ -63,14 +65,14 @@ absl::StatusOr<DType> WeightDType(const Config& config, const LoadOptions& optio
 absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const TensorSource& source,
                                                 Backend& backend, const LoadOptions& options,
                                                 std::string name) {
-  EDDY_ASSIGN_OR_RETURN(const size_t family, config.Choice("model_type", kFamilies));
+  EDDY_ASSIGN_OR_RETURN(const size_t family, FamilyOf(config));
   ModelInfo info;
   info.name = options.name.empty() ? std::move(name) : options.name;
-  info.family = std::string(kFamilies[family]);
+  info.family = std::string(kFamilies[family].model_type);
   EDDY_ASSIGN_OR_RETURN(info.weight_dtype, WeightDType(config, options));
   info.state_dtype = options.state_dtype;
   Weights weights(source, backend, info.weight_dtype);
-  auto model = kMakeModel[family](config, weights, backend, std::move(info));
+  auto model = kFamilies[family].make(config, weights, backend, std::move(info));
   if (options.matrices != nullptr) *options.matrices = weights.matrices();
   return model;
 }
@@ -117,7 +119,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Back
   }
   EDDY_ASSIGN_OR_RETURN(const Config config, Config::Read(folder + "/config.json"));
   // A family that does not exist is told before a file of gigabytes is looked for.
-  EDDY_RETURN_IF_ERROR(config.Choice("model_type", kFamilies).status());
+  EDDY_RETURN_IF_ERROR(FamilyOf(config).status());
   EDDY_ASSIGN_OR_RETURN(const std::unique_ptr<TensorSource> source, OpenModelTensors(folder));
   return MakeFrom(config, *source, backend, options, FolderName(folder));
 }

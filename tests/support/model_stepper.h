@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <utility>
@@ -134,7 +135,29 @@ class Stepper {
   Workspace workspace_;
 };
 
-// `name` is "FAMILY/VARIANT".
+// All of them that have a model of their own, "FAMILY/CASE".
+inline std::vector<std::string> GoldenNames() {
+  std::vector<std::string> names;
+  const std::filesystem::path root = std::string(EDDY_SOURCE_DIR) + "/tests/golden";
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {
+    if (entry.path().filename() != "expected.safetensors") continue;
+    const std::filesystem::path folder = entry.path().parent_path();
+    if (std::filesystem::exists(folder / "config.json")) {
+      names.push_back(folder.lexically_relative(root).string());
+    }
+  }
+  std::sort(names.begin(), names.end());
+  EDDY_CHECK(!names.empty()) << root.string();
+  return names;
+}
+
+// As a test's name may be.
+inline std::string Underscored(std::string name) {
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
+
+// `name` is "FAMILY/CASE".
 inline std::string GoldenFolder(const std::string& name) {
   return std::string(EDDY_SOURCE_DIR) + "/tests/golden/" + name;
 }
