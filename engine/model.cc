@@ -30,6 +30,8 @@ constexpr Family kFamilies[] = {
     {"linear_transformer", MakeLinearTransformer},
     {"rwkv7", MakeRwkv7},
     {"gated_deltanet", MakeGatedDeltaNet},
+    {"mamba2", MakeMamba2},
+    {"rwkv6", MakeRwkv6},
 };
 constexpr size_t kFamilyCount = std::size(kFamilies);
 
@@ -38,6 +40,9 @@ absl::StatusOr<size_t> FamilyOf(const Config& config) {
   std::array<std::string_view, kFamilyCount> names;
   std::transform(std::begin(kFamilies), std::end(kFamilies), names.begin(),
                  [](const Family& family) { return family.model_type; });
+  if (!config.Has("model_type") && config.Has("ssm_cfg")) {  // state-spaces' have none
+    return static_cast<size_t>(std::find(names.begin(), names.end(), "mamba2") - names.begin());
+  }
   return config.Choice("model_type", names);
 }
 

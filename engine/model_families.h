@@ -19,6 +19,8 @@ using MakeModel = absl::StatusOr<std::unique_ptr<Model>>(const Config& config, W
 
 MakeModel MakeGatedDeltaNet;
 MakeModel MakeLinearTransformer;
+MakeModel MakeMamba2;
+MakeModel MakeRwkv6;
 MakeModel MakeRwkv7;
 
 }  // namespace eddy
