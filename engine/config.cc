@@ -2,6 +2,8 @@
 #include "engine/config.h"
 
 #include <algorithm>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,52 @@
 #include "kernels/status_macros.h"
 
 namespace eddy {
+namespace {
+
+// Makes strings of the numbers that JSON does not have.
+std::string QuoteNotFinite(std::string_view text) {
+  constexpr std::string_view kNames[] = {"Infinity", "-Infinity", "NaN"};
+  std::string quoted;
+  quoted.reserve(text.size());
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    size_t length = 1;
+    if (in_string && text[i] == '\\') {
+      length = std::min<size_t>(2, text.size() - i);
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      const auto* const name = std::find_if(
+          std::begin(kNames), std::end(kNames),
+          [&](std::string_view candidate) { return text.substr(i).starts_with(candidate); });
+      if (name != std::end(kNames)) {
+        absl::StrAppend(&quoted, "\"", std::string(*name), "\"");
+        i += name->size();
+        continue;
+      }
+    }
+    quoted.append(text.substr(i, length));
+    i += length;
+  }
+  return quoted;
+}
+
+// The number that a value of a list stands for; nullopt when it is none. Newer transformers write
+// {"__float__": "Infinity"}.
+std::optional<float> NumberOf(const nlohmann::json& value) {
+  if (value.is_number()) {
+    constexpr double kMax = std::numeric_limits<float>::max();
+    return static_cast<float>(std::clamp(value.get<double>(), -kMax, kMax));
+  }
+  if (value.is_object() && value.size() == 1 && value.contains("__float__")) {
+    return NumberOf(value["__float__"]);
+  }
+  if (value == "Infinity") return std::numeric_limits<float>::max();
+  if (value == "-Infinity") return std::numeric_limits<float>::lowest();
+  return std::nullopt;
+}
+
+}  // namespace
 
 absl::StatusOr<Config> Config::Read(const std::string& path) {
   EDDY_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::Open(path));
@@ -24,7 +72,7 @@ absl::StatusOr<Config> Config::Read(const std::string& path) {
 absl::StatusOr<Config> Config::Parse(std::string_view text, const std::string& file) {
   Config config;
   config.file_ = file;
-  EDDY_ASSIGN_OR_RETURN(config.values_, ParseJson(text, file));
+  EDDY_ASSIGN_OR_RETURN(config.values_, ParseJson(QuoteNotFinite(text), file));
   if (!config.values_.is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(file, " is ", Printed(config.values_), ", expected a JSON object"));
@@ -35,6 +83,20 @@ absl::StatusOr<Config> Config::Parse(std::string_view text, const std::string& f
 const nlohmann::json* Config::Find(const std::string& key) const {
   const auto found = values_.find(key);
   return found == values_.end() || found->is_null() ? nullptr : &*found;
+}
+
+bool Config::HasContent(const std::string& key) const {
+  const nlohmann::json* value = Find(key);
+  return value != nullptr && !(value->is_structured() && value->empty());
+}
+
+absl::StatusOr<Config> Config::Section(const std::string& key) const {
+  Config section;
+  section.file_ = absl::StrCat(file_, ": ", key);
+  const nlohmann::json* value = Find(key);
+  if (value != nullptr && !value->is_object()) return Error(key, "expected an object");
+  section.values_ = value == nullptr ? nlohmann::json::object() : *value;
+  return section;
 }
 
 absl::Status Config::Error(const std::string& key, std::string_view expected) const {
@@ -73,6 +135,17 @@ absl::StatusOr<float> Config::Float(const std::string& key, float above, float m
     if (above < number && number <= max) return number;
   }
   return Error(key, absl::StrCat("expected a number above ", above, " and at most ", max));
+}
+
+absl::StatusOr<Interval> Config::IntervalOf(const std::string& key,
+                                            const Interval& fallback) const {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return fallback;
+  if (value->is_array() && value->size() == 2) {
+    const std::optional<float> min = NumberOf((*value)[0]), max = NumberOf((*value)[1]);
+    if (min && max && *min <= *max) return Interval{*min, *max};
+  }
+  return Error(key, "expected a list of two numbers, the first at most the second");
 }
 
 absl::StatusOr<bool> Config::Bool(const std::string& key, std::optional<bool> fallback) const {

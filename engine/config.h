@@ -3,7 +3,8 @@
 //
 // Every error is INVALID_ARGUMENT and names the file, the key, the value found and what was
 // expected. A key that is null counts as absent; keys nobody asks for are ignored (the format's
-// writers add many). Immutable.
+// writers add many). Infinity and NaN, which Python writes although JSON has no such numbers, are
+// read. Immutable.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,12 @@
 
 namespace eddy {
 
+// All numbers from min to max.
+struct Interval {
+  float min = 0.0f;
+  float max = 0.0f;
+};
+
 class Config {
  public:
   static constexpr int64_t kFileBytesMax = int64_t{16} << 20;
@@ -30,6 +37,10 @@ class Config {
 
   const std::string& file() const { return file_; }
   bool Has(const std::string& key) const { return Find(key) != nullptr; }
+  // Has the key with something other than an empty list or object.
+  bool HasContent(const std::string& key) const;
+  // The object under `key`, empty when absent.
+  absl::StatusOr<Config> Section(const std::string& key) const;
 
   // A whole number in [min, max]. With `fallback` the key may be absent.
   absl::StatusOr<int64_t> Int(const std::string& key, int64_t min, int64_t max,
@@ -37,6 +48,8 @@ class Config {
   // A number in (above, max].
   absl::StatusOr<float> Float(const std::string& key, float above, float max,
                               std::optional<float> fallback = std::nullopt) const;
+  // A list of two numbers, the first at most the second. Infinity counts as the largest float.
+  absl::StatusOr<Interval> IntervalOf(const std::string& key, const Interval& fallback) const;
   absl::StatusOr<bool> Bool(const std::string& key,
                             std::optional<bool> fallback = std::nullopt) const;
   // Of at least one byte.

@@ -35,6 +35,8 @@ constexpr Family kFamilies[] = {
     {"kda", MakeKda},
     {"linear_attn", MakeLinearAttention},
     {"retnet", MakeRetNet},
+    {"mamba2", MakeMamba2},
+    {"rwkv6", MakeRwkv6},
 };
 constexpr size_t kFamilyCount = std::size(kFamilies);
 
@@ -43,6 +45,9 @@ absl::StatusOr<size_t> FamilyOf(const Config& config) {
   std::array<std::string_view, kFamilyCount> names;
   std::transform(std::begin(kFamilies), std::end(kFamilies), names.begin(),
                  [](const Family& family) { return family.model_type; });
+  if (!config.Has("model_type") && config.Has("ssm_cfg")) {  // state-spaces' have none
+    return static_cast<size_t>(std::find(names.begin(), names.end(), "mamba2") - names.begin());
+  }
   return config.Choice("model_type", names);
 }
 

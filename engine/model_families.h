@@ -24,7 +24,9 @@ MakeModel MakeHgrn2;
 MakeModel MakeKda;
 MakeModel MakeLinearAttention;
 MakeModel MakeLinearTransformer;
+MakeModel MakeMamba2;
 MakeModel MakeRetNet;
+MakeModel MakeRwkv6;
 MakeModel MakeRwkv7;
 
 }  // namespace eddy

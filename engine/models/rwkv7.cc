@@ -2,13 +2,14 @@
 // RWKV-7 ("Goose", arXiv 2503.14456), by the names of the official checkpoints and by those of fla
 // (Hugging Face).
 //
-// Pre-norm layers of two mixers; each sees its input x and that of the token before, x_s = x +
-// (before - x) mu_s. Time mix, per head with S [N, N] by key and value:
+// Time mix, per head with S [N, N] by key and value; x_s = x + (before - x) mu_s:
 //   w = exp(-e^(-1/2) sigmoid(w0 + tanh(x_w w1) w2));  a = sigmoid(a0 + x_a a1 a2)
 //   v <- v + (v of the first layer - v) sigmoid(v0 + x_v v1 v2);  kappa = k k_k / |k k_k|
 //   k <- k (1 + (a - 1) k_a);  S <- diag(w) S - (kappa a) (S^T kappa)^T + k v^T;  y = S^T r
-//   x <- x + W_o ((GroupNorm(y) + (sum r k r_k) v) (sigmoid(x_g g1) g2))
-// Channel mix: x <- x + W_v relu(W_k x_k)^2. A session's state is S and both mixers' last input.
+//   change = W_o ((GroupNorm(y) + (sum r k r_k) v) (sigmoid(x_g g1) g2))
+// Channel mix: change = W_v relu(W_k x_k)^2. In RWKV-7a (deep embedding) what W_v multiplies is
+// multiplied by (x s1) E s2 + s0 before, where E [S, S] depends on the token alone: its row of
+// s_emb and s_emb_x times its normalised embedding.
 #include <array>
 #include <memory>
 #include <optional>
@@ -20,134 +21,45 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "engine/config.h"
-#include "engine/model.h"
-#include "engine/weights.h"
+#include "engine/model_families.h"
+#include "engine/sublayers/rwkv_block.h"
 #include "kernels/status_macros.h"
 
 namespace eddy {
 namespace {
 
-constexpr int64_t kHiddenSizeMax = 1 << 16;
-constexpr int64_t kLayerCountMax = 1024;
 constexpr int64_t kRankMax = 1 << 14;
-constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
+constexpr int64_t kDeepSizeMax = 1 << 10;  // S
 
 // What the rows of a time mix's `mix` are for.
 enum Mix : int64_t { kReceptance, kDecay, kKey, kValue, kRate, kGate, kMixCount };
 
-struct Settings {
-  bool official = false;  // the names of the tensors
-  int64_t vocabulary_size = 0;
-  int64_t hidden_size = 0;  // C
-  int64_t layer_count = 0;
+struct Settings : RwkvSettings {
+  bool official = false;   // the names of the tensors
   int64_t head_count = 0;  // H
   int64_t head_size = 0;   // N
-  int64_t feed_forward_size = 0;
   int64_t decay_rank = 0, rate_rank = 0, value_rank = 0, gate_rank = 0;
-  bool first_norm = true;
-  bool norm_bias = true;
-  float norm_eps = 0.0f;
+  int64_t deep_size = 0;  // S of the deep embedding, or 0
 };
 
-struct Norm {
-  Tensor weight;  // [C]
-  Tensor bias;    // [C] or absent
-};
-
-// Two matrices with little between them: up f(down x) + bias.
-struct LowRank {
-  Matrix down;  // [rank, C]
-  Matrix up;    // [C, rank]
-  Tensor bias;  // [C]; absent of the gate
-};
-
-struct TimeMix {
-  Tensor mix;                          // [kMixCount, C]
-  Matrix receptance, key, value, out;  // [C, C]
-  LowRank decay, rate, gate;
-  LowRank value_mix;                          // none in the first layer
-  Tensor key_scale, rate_scale, bonus;        // k_k, k_a, r_k [H, N]
-  Tensor group_norm_weight, group_norm_bias;  // [H, N]
-  int64_t shift_offset_bytes = 0;             // [C]
-  int64_t state_offset_bytes = 0;             // S [H, N, N]
-};
-
-struct ChannelMix {
-  Tensor mix;                      // [1, C]
-  Matrix key;                      // [feed forward, C]
-  Matrix value;                    // [C, feed forward]
-  int64_t shift_offset_bytes = 0;  // [C]
-};
-
-struct Layer {
-  Norm time_norm, channel_norm;
-  TimeMix time;
-  ChannelMix channel;
-};
-
-// Names in one layer: the official one or fla's.
-class LayerNames {
- public:
-  LayerNames(bool official, int64_t layer)
-      : official_(official),
-        prefix_(absl::StrCat(official ? "blocks." : "model.layers.", layer, ".")) {}
-  std::string operator()(const char* official, const char* fla) const {
-    return prefix_ + (official_ ? official : fla);
+RwkvNames NamesOf(bool official) {
+  if (official) {
+    return {"emb.weight", "head.weight", "ln_out", "blocks.", "ln0", "ln1", "ln2", "att.", "ffn."};
   }
-  // A tensor of the time mix that both name alike.
-  std::string Time(const std::string& name) const {
-    return prefix_ + (official_ ? "att." : "attn.") + name;
-  }
-
- private:
-  const bool official_;
-  const std::string prefix_;
-};
-
-// Axis `axis`, counted from the last one, of a stored tensor; 0 when there is none.
-int64_t StoredSize(const Weights& weights, const std::string& name, int axis) {
-  const std::optional<Shape> shape = weights.StoredShape(name);
-  return shape && axis < shape->rank() ? (*shape)[shape->rank() - 1 - axis] : 0;
+  return {"model.embeddings.weight",
+          "lm_head.weight",
+          "model.norm",
+          "model.layers.",
+          "pre_norm",
+          "attn_norm",
+          "ffn_norm",
+          "attn.",
+          "ffn."};
 }
 
-// What config.json says; where it is silent, what the tensors say (official checkpoints have no
-// configuration).
-absl::StatusOr<int64_t> SizeOf(const Config& config, const std::string& key, int64_t max,
-                               int64_t stored) {
-  if (!config.Has(key) && stored >= 1 && stored <= max) return stored;
-  return config.Int(key, 1, max);
-}
-
-// What makes this another model than the one above, by its configuration or its tensors.
-absl::Status RefuseVariants(const Config& config, const Weights& weights) {
-  constexpr std::string_view kGrows =
-      ", whose memory grows with every token; only models with a state of constant size are served";
-  if (config.Has("attn")) {
-    return absl::UnimplementedError(absl::StrCat(
-        config.file(), ": attn: some layers are softmax attention", std::string(kGrows)));
-  }
-  for (const auto& [name, tensor] : weights.file().tensors()) {
-    if (name.find(".qkv.") != std::string::npos) {
-      return absl::UnimplementedError(absl::StrCat(weights.file().file(), ": ", name,
-                                                   " is part of an attention branch (RWKV-7b)",
-                                                   std::string(kGrows)));
-    }
-    if (name.find(".ffn.s_emb") != std::string::npos) {
-      return absl::UnimplementedError(
-          absl::StrCat(weights.file().file(), ": ", name,
-                       " is part of a deep embedding (RWKV-7a), which cannot be served"));
-    }
-  }
-  constexpr std::string_view kActivations[] = {"sqrelu"};
-  EDDY_RETURN_IF_ERROR(config.Choice("hidden_act", kActivations, 0).status());
-  EDDY_ASSIGN_OR_RETURN(const bool tied, config.Bool("tie_word_embeddings", false));
-  if (tied) return config.Error("tie_word_embeddings", "expected false");
-  return absl::OkStatus();
-}
-
-absl::Status ReadHeads(const Config& config, const Weights& weights, Settings* s) {
-  const int64_t stored = StoredSize(weights, LayerNames(s->official, 0).Time("r_k"), 0);
+absl::Status ReadHeads(const Config& config, const Weights& weights, const RwkvNames& names,
+                       Settings* s) {
+  const int64_t stored = StoredSize(weights, names.Time(0) + "r_k", 0);
   if (stored >= 1 && stored <= s->hidden_size) {
     s->head_size = stored;  // configurations are known to be wrong about num_heads
   } else {
@@ -159,24 +71,17 @@ absl::Status ReadHeads(const Config& config, const Weights& weights, Settings* s
                      ", expected a multiple of the head size ", s->head_size));
   }
   s->head_count = s->hidden_size / s->head_size;
-  // At most 2^10 2^16 (2^16 + 2) 2^2 < 2^45: no overflow.
-  const int64_t state_bytes = s->layer_count * s->hidden_size * (s->head_size + 2) * 4;
-  if (state_bytes <= kStateBytesMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(config.file(), ": the sizes make ", state_bytes,
-                                                 " bytes of state per session, expected at most ",
-                                                 kStateBytesMax));
+  return CheckRwkvState(config, *s, s->hidden_size * s->head_size);
 }
 
-// The tensors go before the configuration, which is known to be wrong about these.
-absl::Status ReadRanks(const Config& config, const Weights& weights, Settings* s) {
-  const auto rank = [&](int64_t layer, const std::string& letter,
-                        const char* key) -> absl::StatusOr<int64_t> {
-    const LayerNames names(s->official, layer);
-    const int64_t stored = s->official
-                               ? StoredSize(weights, names.Time(letter + "1"), 0)
-                               : StoredSize(weights, names.Time(letter + "_lora.lora.0.weight"), 1);
-    if (stored >= 1 && stored <= kRankMax) return stored;
-    return config.Int(key, 1, kRankMax);
+absl::Status ReadRanks(const Config& config, const Weights& weights, const RwkvNames& names,
+                       Settings* s) {
+  const auto rank = [&](int64_t layer, const std::string& letter, const char* key) {
+    const std::string time = names.Time(layer);
+    return StoredSizeOr(config, key, kRankMax,
+                        s->official
+                            ? StoredSize(weights, time + letter + "1", 0)
+                            : StoredSize(weights, time + letter + "_lora.lora.0.weight", 1));
   };
   EDDY_ASSIGN_OR_RETURN(s->decay_rank, rank(0, "w", "decay_low_rank_dim"));
   EDDY_ASSIGN_OR_RETURN(s->rate_rank, rank(0, "a", "a_low_rank_dim"));
@@ -186,313 +91,309 @@ absl::Status ReadRanks(const Config& config, const Weights& weights, Settings* s
   return absl::OkStatus();
 }
 
-absl::StatusOr<Settings> ReadSettings(const Config& config, const Weights& weights) {
-  EDDY_RETURN_IF_ERROR(RefuseVariants(config, weights));
-  Settings s;
-  s.official = weights.StoredShape("emb.weight").has_value();
-  const std::string embedding = s.official ? "emb.weight" : "model.embeddings.weight";
-  EDDY_ASSIGN_OR_RETURN(s.vocabulary_size,
-                        SizeOf(config, "vocab_size", 1 << 23, StoredSize(weights, embedding, 1)));
-  EDDY_ASSIGN_OR_RETURN(s.hidden_size, SizeOf(config, "hidden_size", kHiddenSizeMax,
-                                              StoredSize(weights, embedding, 0)));
-  int64_t layers = 0;
-  while (layers < kLayerCountMax &&
-         weights.StoredShape(LayerNames(s.official, layers)("ln1.weight", "attn_norm.weight"))) {
-    ++layers;
+// The deep embedding needs the norm of the embedding, which official checkpoints have.
+absl::Status ReadDeepSize(const Weights& weights, const RwkvNames& names, Settings* s) {
+  const std::string name = names.Channel(0) + "s_emb.weight";
+  if (!weights.StoredShape(name)) return absl::OkStatus();
+  s->deep_size = StoredSize(weights, names.Channel(0) + "s1", 0);
+  if (s->deep_size >= 1 && s->deep_size <= kDeepSizeMax && s->official && s->first_norm) {
+    return absl::OkStatus();
   }
-  EDDY_ASSIGN_OR_RETURN(s.layer_count, SizeOf(config, "num_hidden_layers", kLayerCountMax, layers));
-  const std::string key = LayerNames(s.official, 0)("ffn.key.weight", "ffn.key.weight");
-  EDDY_ASSIGN_OR_RETURN(s.feed_forward_size,
-                        SizeOf(config, "intermediate_size", 1 << 20, StoredSize(weights, key, 1)));
-  EDDY_RETURN_IF_ERROR(ReadHeads(config, weights, &s));
-  EDDY_RETURN_IF_ERROR(ReadRanks(config, weights, &s));
-  EDDY_ASSIGN_OR_RETURN(s.norm_eps, config.Float("norm_eps", 0.0f, 1.0f, 1e-5f));
-  EDDY_ASSIGN_OR_RETURN(s.first_norm, config.Bool("norm_first", true));
-  EDDY_ASSIGN_OR_RETURN(s.norm_bias, config.Bool("norm_bias", true));
+  return absl::UnimplementedError(
+      absl::StrCat(weights.file().file(), ": ", name,
+                   " is part of a deep embedding (RWKV-7a), expected with it the names of an "
+                   "official checkpoint, ln0, and s1 of 1 to ",
+                   kDeepSizeMax, " columns"));
+}
+
+absl::StatusOr<Settings> ReadSettings(const Config& config, const Weights& weights,
+                                      const RwkvNames& names) {
+  Settings s;
+  EDDY_ASSIGN_OR_RETURN(static_cast<RwkvSettings&>(s),
+                        ReadRwkvSettings(config, weights, names, "key.weight"));
+  s.official = weights.StoredShape("emb.weight").has_value();
+  EDDY_RETURN_IF_ERROR(ReadHeads(config, weights, names, &s));
+  EDDY_RETURN_IF_ERROR(ReadRanks(config, weights, names, &s));
+  EDDY_RETURN_IF_ERROR(ReadDeepSize(weights, names, &s));
   return s;
 }
 
-Norm ReadNorm(Weights& weights, const Settings& s, const std::string& name) {
-  Norm norm;
-  norm.weight = weights.ReadVector(name + ".weight", {s.hidden_size});
-  if (s.norm_bias) norm.bias = weights.ReadVector(name + ".bias", {s.hidden_size});
-  return norm;
-}
+// ---- the time mix ----
 
-LowRank ReadLowRank(Weights& weights, const Settings& s, const LayerNames& names,
-                    const std::string& letter, int64_t rank, bool has_bias = true) {
-  LowRank low_rank;
-  const Shape down = {rank, s.hidden_size};
-  const Shape up = {s.hidden_size, rank};
-  const std::string lora = names.Time(letter + "_lora.lora.");
-  if (s.official) {  // x w1 w2: stored as [in, out]
-    low_rank.down = weights.ReadTransposedMatrix(names.Time(letter + "1"), up);
-    low_rank.up = weights.ReadTransposedMatrix(names.Time(letter + "2"), down);
-  } else {
-    low_rank.down = weights.ReadMatrix(lora + "0.weight", down);
-    low_rank.up = weights.ReadMatrix(lora + "2.weight", up);
-  }
-  const std::string bias = s.official ? names.Time(letter + "0") : lora + "2.bias";
-  if (has_bias) low_rank.bias = weights.ReadVector(bias, {s.hidden_size});
-  return low_rank;
-}
-
-TimeMix ReadTimeMix(Weights& weights, const Settings& s, int64_t layer) {
-  const LayerNames names(s.official, layer);
-  const auto read_square = [&](const char* official, const char* fla) {
-    return weights.ReadMatrix(names(official, fla), {s.hidden_size, s.hidden_size});
-  };
-  const auto read_heads = [&](const std::string& name) {
-    return weights.ReadVector(name, {s.hidden_size}).As({s.head_count, s.head_size});
-  };
-  TimeMix time;
-  if (weights.StoredShape(names.Time("x_x"))) {  // in the first conversions for fla
-    time.mix = weights.ReadVector(names.Time("x_x"), {kMixCount, s.hidden_size});
-  } else {
-    std::vector<std::string> mixes;
-    for (const char letter : std::string_view("rwkvag")) {
-      mixes.push_back(names.Time(std::string("x_") + letter));
-    }
-    time.mix = weights.ReadVectors(mixes, s.hidden_size);
-  }
-  time.receptance = read_square("att.receptance.weight", "attn.r_proj.weight");
-  time.key = read_square("att.key.weight", "attn.k_proj.weight");
-  time.value = read_square("att.value.weight", "attn.v_proj.weight");
-  time.out = read_square("att.output.weight", "attn.o_proj.weight");
-  time.decay = ReadLowRank(weights, s, names, "w", s.decay_rank);
-  time.rate = ReadLowRank(weights, s, names, "a", s.rate_rank);
-  time.gate = ReadLowRank(weights, s, names, "g", s.gate_rank, /*has_bias=*/false);
-  if (layer > 0) {
-    time.value_mix = ReadLowRank(weights, s, names, "v", s.value_rank);
-  } else {
-    for (const char* unused : {"v0", "v1", "v2"}) weights.Ignore(names.Time(unused));
-  }
-  time.key_scale = read_heads(names.Time("k_k"));
-  time.rate_scale = read_heads(names.Time("k_a"));
-  time.bonus = weights.ReadVector(names.Time("r_k"), {s.head_count, s.head_size});
-  time.group_norm_weight = read_heads(names("att.ln_x.weight", "attn.g_norm.weight"));
-  time.group_norm_bias = read_heads(names("att.ln_x.bias", "attn.g_norm.bias"));
-  return time;
-}
-
-class Rwkv7 : public Model {
- public:
-  Rwkv7(const Settings& settings, Backend& backend, ModelInfo info)
-      : settings_(settings), backend_(backend), info_(std::move(info)) {}
-
-  absl::Status Load(Weights& weights);
-
-  const ModelInfo& info() const override { return info_; }
-  const StateLayout& state_layout() const override { return state_layout_; }
-  void Forward(const Rows& rows, const StateRef& pool, Workspace& workspace,
-               const Tensor& logits) override;
-
- private:
-  // One step's arrays of all layers; [T, C].
-  struct Step {
-    const Rows& rows;
-    const StateRef& pool;
-    Workspace& workspace;
-    Tensor x;        // the residual stream, but for `change`
-    Tensor change;   // what the last mixer adds to it
-    Tensor normal;   // the next mixer's input
-    Tensor first_v;  // the first layer's values
-  };
-
-  void MixTime(const Layer& layer, const Step& step);
-  void MixChannels(const Layer& layer, const Step& step);
-  void Predict(const Step& step, const Tensor& logits);
-  void Normalise(const Norm& norm, const Tensor& x, const Tensor& residual, const Tensor& sum,
-                 const Tensor& out) {
-    backend_.Normalise({NormKind::kLayer, settings_.norm_eps},
-                       {x, residual, norm.weight, norm.bias, Tensor()}, sum, out);
-  }
-
-  // All constant after Load.
-  const Settings settings_;
-  Backend& backend_;
-  ModelInfo info_;
-  StateLayout state_layout_;
-  std::vector<Buffer> buffers_;  // of all Tensors below
-  Tensor embedding_;             // [vocabulary, C]
-  Norm first_norm_;              // of the embedding; absent without first_norm
-  std::vector<Layer> layers_;
-  Norm final_norm_;
-  Matrix head_;  // [vocabulary, C]
+struct TimeMixParts {
+  Tensor mix;                          // [kMixCount, C]
+  Matrix receptance, key, value, out;  // [C, C]
+  LowRank decay, rate, gate;
+  LowRank value_mix;                          // none in the first layer
+  Tensor key_scale, rate_scale, bonus;        // k_k, k_a, r_k [H, N]
+  Tensor group_norm_weight, group_norm_bias;  // [H, N]
+  TokenShift shift;
+  StatePart state;  // S [H, N, N]
 };
 
-absl::Status Rwkv7::Load(Weights& weights) {
-  const Settings& s = settings_;
-  const Shape table = {s.vocabulary_size, s.hidden_size};
-  embedding_ = weights.ReadTable(s.official ? "emb.weight" : "model.embeddings.weight", table);
-  if (s.first_norm) {
-    first_norm_ = ReadNorm(weights, s, LayerNames(s.official, 0)("ln0", "pre_norm"));
-  }
-  for (int64_t i = 0; i < s.layer_count; ++i) {
-    const LayerNames names(s.official, i);
-    Layer& layer = layers_.emplace_back();
-    layer.time_norm = ReadNorm(weights, s, names("ln1", "attn_norm"));
-    layer.channel_norm = ReadNorm(weights, s, names("ln2", "ffn_norm"));
-    layer.time = ReadTimeMix(weights, s, i);
-    const std::string ffn = names("ffn.", "ffn.");
-    layer.channel.mix = weights.ReadVector(ffn + "x_k", {1, s.hidden_size});
-    layer.channel.key =
-        weights.ReadMatrix(ffn + "key.weight", {s.feed_forward_size, s.hidden_size});
-    layer.channel.value =
-        weights.ReadMatrix(ffn + "value.weight", {s.hidden_size, s.feed_forward_size});
-    const std::string state = absl::StrCat("layers.", i, ".");
-    const Shape heads = {s.head_count, s.head_size, s.head_size};
-    layer.time.shift_offset_bytes =
-        state_layout_.Add(state + "time_shift", DType::kF32, {s.hidden_size});
-    layer.time.state_offset_bytes = state_layout_.Add(state + "s", info_.state_dtype, heads);
-    layer.channel.shift_offset_bytes =
-        state_layout_.Add(state + "channel_shift", DType::kF32, {s.hidden_size});
-  }
-  final_norm_ = ReadNorm(weights, s, s.official ? "ln_out" : "model.norm");
-  head_ = weights.ReadMatrix(s.official ? "head.weight" : "lm_head.weight", table);
-  EDDY_ASSIGN_OR_RETURN(LoadedWeights loaded, weights.Finish());
-  buffers_ = std::move(loaded.buffers);
-  info_.parameter_count = loaded.parameter_count;
-  info_.weight_bytes = loaded.weight_bytes;
-  return absl::OkStatus();
-}
+// The values of the first layer are step.shared.
+class TimeMix : public Sublayer {
+ public:
+  TimeMix(const Settings& settings, bool is_first, TimeMixParts parts)
+      : settings_(settings), is_first_(is_first), parts_(std::move(parts)) {}
 
-void Rwkv7::Forward(const Rows& rows, const StateRef& pool, Workspace& workspace,
-                    const Tensor& logits) {
-  const Shape shape = {rows.token_count, settings_.hidden_size};
-  Step step = {rows, pool, workspace, {}, {}, {}, {}};
-  for (Tensor* tensor : {&step.x, &step.change, &step.normal, &step.first_v}) {
-    *tensor = workspace.Take(DType::kF32, shape);
-  }
-  const bool measuring = !step.x.present();
-  if (!measuring) {
-    backend_.Embed(rows, embedding_, 0, step.x);
-    if (settings_.first_norm) Normalise(first_norm_, step.x, Tensor(), Tensor(), step.x);
-  }
-  for (const Layer& layer : layers_) {
-    const bool first = &layer == &layers_.front();
-    if (!measuring) {
-      Normalise(layer.time_norm, step.x, first ? Tensor() : step.change, first ? Tensor() : step.x,
-                step.normal);
-    }
-    MixTime(layer, step);
-    if (!measuring) {
-      Normalise(layer.channel_norm, step.x, step.change, step.x, step.normal);
-    }
-    MixChannels(layer, step);
-  }
-  Predict(step, logits);
-}
+  void Run(const Step& step) const override;
 
-// change = the time mix of normal.
-void Rwkv7::MixTime(const Layer& layer, const Step& step) {
-  const TimeMix& time = layer.time;
-  const bool first = &layer == &layers_.front();
-  const int64_t tokens = step.rows.token_count, size = settings_.hidden_size;
-  Workspace& workspace = step.workspace;
-  const int64_t mark = workspace.Mark();
-  const auto take = [&](int64_t width) { return workspace.Take(DType::kF32, {tokens, width}); };
-  const Tensor difference = take(size);
-  const Tensor r = take(size), k = take(size), v = first ? step.first_v : take(size);
-  const Tensor decay = take(size), rate = take(size), gate = take(size);
-  const Tensor removal = take(size), y = take(size);
-  const Tensor value_mix = first ? Tensor() : take(size);
-  const Tensor decay_inner = take(settings_.decay_rank), rate_inner = take(settings_.rate_rank);
-  const Tensor gate_inner = take(settings_.gate_rank);
-  const Tensor value_inner = first ? Tensor() : take(settings_.value_rank);
-  workspace.Release(mark);
-  if (!difference.present()) return;
-
-  StateRef shift = step.pool, state = step.pool;
-  shift.offset_bytes = time.shift_offset_bytes;
-  state.offset_bytes = time.state_offset_bytes;
-  state.dtype = info_.state_dtype;
-  backend_.TokenShift(step.rows, step.normal, shift, difference);
-  const auto product = [&](int mix, const Matrix& weight, const Tensor& out) {
-    return Product{step.normal, &weight, {}, out, difference, time.mix.At(mix)};
+ private:
+  // One step's arrays, [T, C] and [T, rank].
+  struct Scratch {
+    Tensor difference, r, k, v, decay, rate, gate, removal, y, value_mix;
+    Tensor decay_inner, rate_inner, gate_inner, value_inner;
   };
-  const std::array<Product, 7> downs = {product(kReceptance, time.receptance, r),
-                                        product(kKey, time.key, k),
-                                        product(kValue, time.value, v),
-                                        product(kDecay, time.decay.down, decay_inner),
-                                        product(kRate, time.rate.down, rate_inner),
-                                        product(kGate, time.gate.down, gate_inner),
-                                        product(kValue, time.value_mix.down, value_inner)};
-  backend_.MatMulGroup(std::span(downs).first(first ? 6 : 7));
-  backend_.Activate(Activation::kTanh, decay_inner, decay_inner);
-  backend_.Activate(Activation::kSigmoid, gate_inner, gate_inner);
-  const std::array<Product, 4> ups = {
-      {{decay_inner, &time.decay.up, time.decay.bias, decay},
-       {rate_inner, &time.rate.up, time.rate.bias, rate},
-       {gate_inner, &time.gate.up, {}, gate},
-       {value_inner, &time.value_mix.up, time.value_mix.bias, value_mix}}};
-  backend_.MatMulGroup(std::span(ups).first(first ? 3 : 4));
-  backend_.Rwkv7Prepare({decay, rate, k, v, value_mix, first ? Tensor() : step.first_v,
-                         time.key_scale, time.rate_scale},
-                        removal);
+  Scratch TakeScratch(const Step& step) const;
+  void Project(const Step& step, const Scratch& scratch) const;
+  void Recur(const Step& step, const Scratch& scratch) const;
 
-  const Shape heads = {tokens, settings_.head_count, settings_.head_size};
+  const Settings settings_;
+  const bool is_first_;
+  const TimeMixParts parts_;
+};
+
+TimeMix::Scratch TimeMix::TakeScratch(const Step& step) const {
+  const int64_t size = settings_.hidden_size;
+  Scratch s;
+  s.difference = step.Take(size);
+  s.r = step.Take(size);
+  s.k = step.Take(size);
+  s.v = is_first_ ? step.shared : step.Take(size);
+  s.decay = step.Take(size);
+  s.rate = step.Take(size);
+  s.gate = step.Take(size);
+  s.removal = step.Take(size);
+  s.y = step.Take(size);
+  s.value_mix = is_first_ ? Tensor() : step.Take(size);
+  s.decay_inner = step.Take(settings_.decay_rank);
+  s.rate_inner = step.Take(settings_.rate_rank);
+  s.gate_inner = step.Take(settings_.gate_rank);
+  s.value_inner = is_first_ ? Tensor() : step.Take(settings_.value_rank);
+  return s;
+}
+
+void TimeMix::Run(const Step& step) const {
+  const Scratch s = TakeScratch(step);
+  if (step.workspace.measuring()) return;
+  parts_.shift.Run(step, s.difference);
+  Project(step, s);
+  step.backend.Rwkv7Prepare(
+      {s.decay, s.rate, s.k, s.v, s.value_mix, is_first_ ? Tensor() : step.shared, parts_.key_scale,
+       parts_.rate_scale},
+      s.removal);
+  Recur(step, s);
+  step.backend.MatMul(s.y, parts_.out, Tensor(), step.change);
+}
+
+void TimeMix::Project(const Step& step, const Scratch& s) const {
+  const TimeMixParts& p = parts_;
+  const auto product = [&](int mix, const Matrix& weight, const Tensor& out) {
+    return Product{step.normal, &weight, {}, out, s.difference, p.mix.At(mix)};
+  };
+  const std::array<Product, 7> downs = {product(kReceptance, p.receptance, s.r),
+                                        product(kKey, p.key, s.k),
+                                        product(kValue, p.value, s.v),
+                                        product(kDecay, p.decay.down, s.decay_inner),
+                                        product(kRate, p.rate.down, s.rate_inner),
+                                        product(kGate, p.gate.down, s.gate_inner),
+                                        product(kValue, p.value_mix.down, s.value_inner)};
+  step.backend.MatMulGroup(std::span(downs).first(is_first_ ? 6 : 7));
+  step.backend.Activate(Activation::kTanh, s.decay_inner, s.decay_inner);
+  step.backend.Activate(Activation::kSigmoid, s.gate_inner, s.gate_inner);
+  const std::array<Product, 4> ups = {
+      {{s.decay_inner, &p.decay.up, p.decay.bias, s.decay},
+       {s.rate_inner, &p.rate.up, p.rate.bias, s.rate},
+       {s.gate_inner, &p.gate.up, {}, s.gate},
+       {s.value_inner, &p.value_mix.up, p.value_mix.bias, s.value_mix}}};
+  step.backend.MatMulGroup(std::span(ups).first(is_first_ ? 3 : 4));
+}
+
+// y <- what is read, normalised and gated.
+void TimeMix::Recur(const Step& step, const Scratch& s) const {
+  const Shape heads = {step.rows.token_count, settings_.head_count, settings_.head_size};
   RecurrenceOptions options;
   options.decay = Decay::kVector;
   options.removal = Removal::kGeneral;
   RecurrenceInputs inputs;
-  inputs.q = r.As(heads);
-  inputs.k = k.As(heads);
-  inputs.v = v.As(heads);
-  inputs.decay = decay.As(heads);
-  inputs.a = removal.As(heads);
-  inputs.b = rate.As(heads);
-  backend_.Recurrence(options, step.rows, inputs, state, StateRef(), y.As(heads));
+  inputs.q = s.r.As(heads);
+  inputs.k = s.k.As(heads);
+  inputs.v = s.v.As(heads);
+  inputs.decay = s.decay.As(heads);
+  inputs.a = s.removal.As(heads);
+  inputs.b = s.rate.As(heads);
+  const Tensor y = s.y.As(heads);
+  step.backend.Recurrence(options, step.rows, inputs, parts_.state.In(step.pool), StateRef(), y);
   // The group norm's eps is the layer norms' times the head size: 64e-5 as published.
   const float group_eps = settings_.norm_eps * static_cast<float>(settings_.head_size);
-  backend_.Rwkv7Finish({y.As(heads), r.As(heads), k.As(heads), v.As(heads), gate.As(heads),
-                        time.bonus, time.group_norm_weight, time.group_norm_bias},
-                       group_eps, y.As(heads));
-  backend_.MatMul(y, time.out, Tensor(), step.change);
+  step.backend.Rwkv7Finish({y, inputs.q, inputs.k, inputs.v, s.gate.As(heads), parts_.bonus,
+                            parts_.group_norm_weight, parts_.group_norm_bias},
+                           group_eps, y);
 }
 
-// change = the channel mix of normal.
-void Rwkv7::MixChannels(const Layer& layer, const Step& step) {
-  const ChannelMix& channel = layer.channel;
-  const int64_t tokens = step.rows.token_count;
-  const int64_t mark = step.workspace.Mark();
-  const Tensor difference = step.workspace.Take(DType::kF32, {tokens, settings_.hidden_size});
-  const Tensor inner = step.workspace.Take(DType::kF32, {tokens, settings_.feed_forward_size});
-  step.workspace.Release(mark);
-  if (!difference.present()) return;
-
-  StateRef shift = step.pool;
-  shift.offset_bytes = channel.shift_offset_bytes;
-  backend_.TokenShift(step.rows, step.normal, shift, difference);
-  const Product key = {step.normal, &channel.key, {}, inner, difference, channel.mix.At(0)};
-  backend_.MatMulGroup({&key, 1});
-  backend_.Activate(Activation::kSquaredRelu, inner, inner);
-  backend_.MatMul(inner, channel.value, Tensor(), step.change);
+LowRank ReadTimeLowRank(Weights& weights, const Settings& s, const std::string& time,
+                        const std::string& letter, int64_t rank, bool has_bias = true) {
+  const std::string lora = time + letter + "_lora.lora.";
+  const LowRankShape shape = {s.hidden_size, rank, s.hidden_size, s.official};
+  LowRank low_rank = s.official
+                         ? ReadLowRank(weights, shape, time + letter + "1", time + letter + "2")
+                         : ReadLowRank(weights, shape, lora + "0.weight", lora + "2.weight");
+  const std::string bias = s.official ? time + letter + "0" : lora + "2.bias";
+  if (has_bias) low_rank.bias = weights.ReadVector(bias, {s.hidden_size});
+  return low_rank;
 }
 
-// Only the tokens whose logits are wanted.
-void Rwkv7::Predict(const Step& step, const Tensor& logits) {
-  const Shape shape = {step.rows.logits_count, settings_.hidden_size};
-  const Tensor x = step.workspace.Take(DType::kF32, shape);
-  const Tensor change = step.workspace.Take(DType::kF32, shape);
-  if (!x.present() || step.rows.logits_count == 0) return;
-  backend_.GatherLogitsRows(step.rows, step.x, x);
-  backend_.GatherLogitsRows(step.rows, step.change, change);
-  Normalise(final_norm_, x, change, Tensor(), x);
-  backend_.MatMul(x, head_, Tensor(), logits);
+Tensor ReadMixes(Weights& weights, const Settings& s, const std::string& time) {
+  if (weights.StoredShape(time + "x_x")) {  // in the first conversions for fla
+    return weights.ReadVector(time + "x_x", {kMixCount, s.hidden_size});
+  }
+  std::vector<std::string> names;
+  for (const char letter : std::string_view("rwkvag")) names.push_back(time + "x_" + letter);
+  return weights.ReadVectors(names, s.hidden_size);
+}
+
+std::unique_ptr<Sublayer> ReadTimeMix(const Settings& s, const RwkvNames& names, RwkvLayer layer) {
+  Weights& weights = layer.weights;
+  const std::string time = names.Time(layer.index);
+  const auto read_square = [&](const char* official, const char* fla) {
+    return weights.ReadMatrix(time + (s.official ? official : fla) + ".weight",
+                              {s.hidden_size, s.hidden_size});
+  };
+  const auto read_heads = [&](const std::string& name) {
+    return weights.ReadVector(time + name, {s.hidden_size}).As({s.head_count, s.head_size});
+  };
+  TimeMixParts parts;
+  parts.mix = ReadMixes(weights, s, time);
+  parts.receptance = read_square("receptance", "r_proj");
+  parts.key = read_square("key", "k_proj");
+  parts.value = read_square("value", "v_proj");
+  parts.out = read_square("output", "o_proj");
+  parts.decay = ReadTimeLowRank(weights, s, time, "w", s.decay_rank);
+  parts.rate = ReadTimeLowRank(weights, s, time, "a", s.rate_rank);
+  parts.gate = ReadTimeLowRank(weights, s, time, "g", s.gate_rank, /*has_bias=*/false);
+  const bool is_first = layer.index == 0;
+  if (is_first) {
+    for (const char* unused : {"v0", "v1", "v2"}) weights.Ignore(time + unused);
+  } else {
+    parts.value_mix = ReadTimeLowRank(weights, s, time, "v", s.value_rank);
+  }
+  parts.key_scale = read_heads("k_k");
+  parts.rate_scale = read_heads("k_a");
+  parts.bonus = weights.ReadVector(time + "r_k", {s.head_count, s.head_size});
+  const std::string group_norm = s.official ? "ln_x" : "g_norm";
+  parts.group_norm_weight = read_heads(group_norm + ".weight");
+  parts.group_norm_bias = read_heads(group_norm + ".bias");
+  parts.shift = layer.AddShift("time");
+  parts.state = layer.AddMatrices({s.head_count, s.head_size, s.head_size});
+  return std::make_unique<TimeMix>(s, is_first, std::move(parts));
+}
+
+// ---- the channel mix ----
+
+// RWKV-7a's.
+struct DeepEmbedding {
+  Tensor embedding;       // [vocabulary, C], the model's
+  Norm norm;              // of the embedding
+  Tensor table;           // s_emb [vocabulary, S S]
+  Matrix from_embedding;  // s_emb_x [S S, C]
+  Matrix down;            // s1 [S, C]
+  Matrix up;              // s2 [F, S]
+  Tensor bias;            // s0 [F]
+};
+
+struct ChannelMixParts {
+  Tensor mix;    // [1, C]
+  Matrix key;    // [F, C]
+  Matrix value;  // [C, F]
+  std::optional<DeepEmbedding> deep;
+  TokenShift shift;
+};
+
+class ChannelMix : public Sublayer {
+ public:
+  explicit ChannelMix(ChannelMixParts parts) : parts_(std::move(parts)) {}
+
+  void Run(const Step& step) const override;
+
+ private:
+  // factor [T, F]: what the deep embedding multiplies with.
+  void MakeFactor(const Step& step, const DeepEmbedding& deep, const Tensor& factor) const;
+
+  const ChannelMixParts parts_;
+};
+
+void ChannelMix::Run(const Step& step) const {
+  const Tensor difference = step.Take(step.normal.dim(1));
+  const Tensor inner = step.Take(parts_.key.out_size);
+  const Tensor factor = step.Take(parts_.deep ? parts_.key.out_size : 0);
+  if (parts_.deep) MakeFactor(step, *parts_.deep, factor);
+  if (step.workspace.measuring()) return;
+  parts_.shift.Run(step, difference);
+  const Product key = {step.normal, &parts_.key, {}, inner, difference, parts_.mix.At(0)};
+  step.backend.MatMulGroup({&key, 1});
+  if (parts_.deep) {
+    step.backend.Gate(Activation::kSquaredRelu, inner, factor, inner);
+  } else {
+    step.backend.Activate(Activation::kSquaredRelu, inner, inner);
+  }
+  step.backend.MatMul(inner, parts_.value, Tensor(), step.change);
+}
+
+void ChannelMix::MakeFactor(const Step& step, const DeepEmbedding& deep,
+                            const Tensor& factor) const {
+  const Tensor embedded = step.Take(deep.from_embedding.in_size);
+  const Tensor row = step.Take(deep.from_embedding.out_size);
+  const Tensor change = step.Take(deep.from_embedding.out_size);
+  const Tensor before = step.Take(deep.down.out_size), behind = step.Take(deep.down.out_size);
+  if (step.workspace.measuring()) return;
+  step.backend.Embed(step.rows, deep.embedding, 0, embedded);
+  step.backend.Normalise(deep.norm.options, {embedded, {}, deep.norm.weight, deep.norm.bias, {}},
+                         Tensor(), embedded);
+  step.backend.Embed(step.rows, deep.table, 0, row);
+  const std::array<Product, 2> products = {
+      {{embedded, &deep.from_embedding, {}, change}, {step.normal, &deep.down, {}, before}}};
+  step.backend.MatMulGroup(products);
+  step.backend.TokenMatMul(before, row, change, behind);
+  step.backend.MatMul(behind, deep.up, deep.bias, factor);
+}
+
+std::unique_ptr<Sublayer> ReadChannelMix(const Settings& s, const RwkvNames& names,
+                                         RwkvLayer layer) {
+  Weights& weights = layer.weights;
+  const std::string channel = names.Channel(layer.index);
+  ChannelMixParts parts;
+  parts.mix = weights.ReadVector(channel + "x_k", {1, s.hidden_size});
+  parts.key = weights.ReadMatrix(channel + "key.weight", {s.feed_forward_size, s.hidden_size});
+  parts.value = weights.ReadMatrix(channel + "value.weight", {s.hidden_size, s.feed_forward_size});
+  parts.shift = layer.AddShift("channel");
+  if (s.deep_size > 0) {
+    DeepEmbedding& deep = parts.deep.emplace();
+    const int64_t square = s.deep_size * s.deep_size;
+    deep.embedding = layer.stack.embedding;
+    deep.norm = *layer.stack.first_norm;
+    deep.table = weights.ReadTable(channel + "s_emb.weight", {s.vocabulary_size, square});
+    deep.from_embedding = weights.ReadMatrix(channel + "s_emb_x.weight", {square, s.hidden_size});
+    LowRank low_rank = ReadLowRank(weights, {s.hidden_size, s.deep_size, s.feed_forward_size, true},
+                                   channel + "s1", channel + "s2");
+    deep.down = std::move(low_rank.down);
+    deep.up = std::move(low_rank.up);
+    deep.bias = weights.ReadVector(channel + "s0", {s.feed_forward_size});
+  }
+  return std::make_unique<ChannelMix>(std::move(parts));
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> MakeRwkv7(const Config& config, Weights& weights,
                                                  Backend& backend, ModelInfo info) {
-  EDDY_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(config, weights));
-  info.vocabulary_size = static_cast<int32_t>(settings.vocabulary_size);
-  EDDY_ASSIGN_OR_RETURN(info.end_of_text_ids,
-                        config.TokenIds("eos_token_id", settings.vocabulary_size));
-  auto model = std::make_unique<Rwkv7>(settings, backend, std::move(info));
-  EDDY_RETURN_IF_ERROR(model->Load(weights));
-  return model;
+  const RwkvNames names = NamesOf(weights.StoredShape("emb.weight").has_value());
+  EDDY_ASSIGN_OR_RETURN(const Settings s, ReadSettings(config, weights, names));
+  RwkvMixes mixes;
+  mixes.read_time = [&](RwkvLayer layer) { return ReadTimeMix(s, names, layer); };
+  mixes.read_channel = [&](RwkvLayer layer) { return ReadChannelMix(s, names, layer); };
+  mixes.shared_size = s.hidden_size;
+  return MakeRwkvModel(config, weights, backend, std::move(info), s, names, mixes);
 }
 
 }  // namespace eddy

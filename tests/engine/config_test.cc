@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,51 @@ TEST(ConfigTest, GivesWhatIsThere) {
   EXPECT_TRUE(config->Has("n"));
   EXPECT_FALSE(config->Has("null"));
   EXPECT_FALSE(config->Has("absent"));
+}
+
+TEST(ConfigTest, ReadsTheInfinityOfPythonInIntervals) {
+  const auto config = Config::Parse(
+      R"({"Infinity, \"NaN": Infinity, "open": [0.25, Infinity], "new": [{"__float__": "-Infinity"},
+          {"__float__": "Infinity"}], "whole": [-3, 1e300], "nan": [NaN, 1], "turned": [2, 1],
+          "short": [1], "number": 1, "text": ["0", "1"]})",
+      "c");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_TRUE(config->Has("Infinity, \"NaN"));  // strings stay as they are
+  constexpr float kMax = std::numeric_limits<float>::max();
+  const auto expect = [&](const char* key, float min, float max) {
+    const auto interval = config->IntervalOf(key, {5.0f, 6.0f});
+    ASSERT_TRUE(interval.ok()) << interval.status();
+    EXPECT_EQ(interval->min, min) << key;
+    EXPECT_EQ(interval->max, max) << key;
+  };
+  expect("open", 0.25f, kMax);
+  expect("new", -kMax, kMax);
+  expect("whole", -3.0f, kMax);
+  expect("absent", 5.0f, 6.0f);
+  for (const char* key : {"nan", "turned", "short", "number", "text"}) {
+    const absl::Status status = config->IntervalOf(key, {}).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << key;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("expected a list of two numbers")) << key;
+  }
+  for (const char* text : {"{\"a\": Infinityx}", "{\"a\": -NaN}", "{\"a\": Inf}", "{\"a\": \"\\"}) {
+    EXPECT_FALSE(Config::Parse(text, "c").ok()) << text;
+  }
+}
+
+TEST(ConfigTest, SectionsAreConfigurationsOfTheirOwn) {
+  const auto config =
+      Config::Parse(R"({"inner": {"n": 5}, "list": [], "none": {}, "full": [0]})", "c.json");
+  ASSERT_TRUE(config.ok()) << config.status();
+  const auto inner = config->Section("inner");
+  ASSERT_TRUE(inner.ok()) << inner.status();
+  EXPECT_EQ(*inner->Int("n", 1, 9), 5);
+  EXPECT_THAT(std::string(inner->Int("m", 1, 9).status().message()),
+              HasSubstr("c.json: inner: m is missing"));
+  EXPECT_EQ(*config->Section("absent")->Int("n", 1, 9, 3), 3);
+  EXPECT_EQ(config->Section("list").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(config->HasContent("inner"));
+  EXPECT_TRUE(config->HasContent("full"));
+  for (const char* key : {"list", "none", "absent"}) EXPECT_FALSE(config->HasContent(key)) << key;
 }
 
 TEST(ConfigTest, AStringIsNotEmpty) {
@@ -113,7 +159,7 @@ const BadValue kBadValues[] = {
     {"float_huge", "1e300", GetFloat, "k is 1e+300"},
     {"float_beyond_double", "1e999", GetFloat, "is not valid JSON"},
     {"float_string", "\"1e-5\"", GetFloat, "expected a number"},
-    {"float_nan", "NaN", GetFloat, "is not valid JSON"},
+    {"float_nan", "NaN", GetFloat, "k is \"NaN\", expected a number"},
     {"bool_number", "1", GetBool, "k is 1, expected true or false"},
     {"bool_string", "\"true\"", GetBool, "k is \"true\", expected true or false"},
     {"bool_absent", "absent", GetBool, "k is missing, expected true or false"},

@@ -222,6 +222,7 @@ TEST_P(LoadModelFuzzTest, IsReadOrRefusedWhenQuantised) {
 
 INSTANTIATE_TEST_SUITE_P(Families, LoadModelFuzzTest,
                          testing::Values("linear_transformer/decay", "rwkv7/official", "rwkv7/fla",
+                                         "rwkv7/deep_embedding", "rwkv6/fla", "mamba2/state_spaces",
                                          "gated_deltanet/plain"),
                          [](const auto& test) {
                            std::string name = test.param;

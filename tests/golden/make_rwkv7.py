@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what rwkv7_test.cc compares with: tiny random RWKV-7 models and their logits.
+"""Writes what golden_test.cc compares with: tiny random RWKV-7 models and their logits.
 
 An independent statement of RWKV-7 (arXiv 2503.14456) in PyTorch, float64, one token, head and layer at a time, from
 the formulas and not from the server's code. Debian's python3-torch is enough:
@@ -9,7 +9,9 @@ the formulas and not from the server's code. Debian's python3-torch is enough:
 
 It writes a folder per variant (config.json, model.safetensors, expected.safetensors) beside this file. Both kinds of
 checkpoint are there: with the names of the official ones, whose low-rank matrices are stored as [in, out], and with
-those of fla (Hugging Face). expected.safetensors holds `tokens` [T] and `logits` [T, vocabulary], both F32.
+those of fla (Hugging Face). One is RWKV-7a, whose channel mix has a matrix of S by S numbers for each token of the
+vocabulary (the deep embedding of rwkv-lm's RWKV-v7/rwkv_v7a_demo.py). expected.safetensors holds `tokens` [T] and
+`logits` [T, vocabulary], both F32.
 """
 
 import json
@@ -51,7 +53,9 @@ for letter in "wavg":
     LAYER_NAMES[letter + "1"] = (f"att.{letter}1", lora + "0.weight")
     LAYER_NAMES[letter + "2"] = (f"att.{letter}2", lora + "2.weight")
     LAYER_NAMES[letter + "0"] = (f"att.{letter}0", lora + "2.bias")
-LOW_RANK_MATRICES = {letter + number for letter in "wavg" for number in "12"}
+LOW_RANK_MATRICES = {letter + number for letter in "wavg" for number in "12"} | {"s1", "s2"}
+for name in ("s_emb.weight", "s_emb_x.weight", "s0", "s1", "s2"):  # the deep embedding's
+    LAYER_NAMES[name] = (f"ffn.{name}", None)
 
 
 def name_of(official, layer, key, part=""):
@@ -125,11 +129,21 @@ class Rwkv7:
             out.append(y + (r[part] * k[part] * w("r_k").reshape(-1, n)[h]).sum() * v[part])
         return w("W_o") @ (torch.cat(out) * g), v_first
 
-    def channel_mix(self, i, x):
+    def deep_embedding(self, i, x, token):
+        """What it multiplies the inner channels with."""
+        size = self.shape["S"]
+        first = self.norm(None, "ln0", self.tensors["emb.weight"][token])
+        matrix = self.get(i, "s_emb.weight")[token] + self.get(i, "s_emb_x.weight") @ first
+        return self.get(i, "s0") + self.get(i, "s2") @ ((self.get(i, "s1") @ x) @ matrix.reshape(size, size))
+
+    def channel_mix(self, i, x, token):
         state = self.state[i]
         x_k = x + (state["x2"] - x) * self.get(i, "x_ffn")
         state["x2"] = x
-        return self.get(i, "V_v") @ torch.relu(self.get(i, "V_k") @ x_k) ** 2
+        inner = torch.relu(self.get(i, "V_k") @ x_k) ** 2
+        if "S" in self.shape:
+            inner = inner * self.deep_embedding(i, x, token)
+        return self.get(i, "V_v") @ inner
 
     def logits(self, token):
         x = self.tensors[name_of(self.shape["official"], None, "embedding")][token]
@@ -139,7 +153,7 @@ class Rwkv7:
         for i in range(self.shape["L"]):
             change, v_first = self.time_mix(i, self.norm(i, "ln1", x), v_first)
             x = x + change
-            x = x + self.channel_mix(i, self.norm(i, "ln2", x))
+            x = x + self.channel_mix(i, self.norm(i, "ln2", x), token)
         return self.tensors[name_of(self.shape["official"], None, "head")] @ self.norm(None, "ln_out", x)
 
 
@@ -153,6 +167,7 @@ VARIANTS = {
     "fla_f16": dict(official=False, V=23, C=128, N=64, L=2, F=64, ranks=(8, 8, 8, 8), types=("F16", "F32")),
     "fla_first": dict(official=False, V=21, C=48, N=16, L=2, F=40, ranks=(5, 5, 5, 5), types=("F16", "F32"), x_x=True,
                       norm_first=False, norm_bias=False),
+    "deep_embedding": dict(official=True, V=19, C=24, N=12, L=2, F=40, ranks=(5, 4, 3, 7), types=("BF16", "F32"), S=5),
 }
 TOKEN_COUNT = 45
 
@@ -217,6 +232,14 @@ def random_tensors(shape, rng):
         add_channels(i, "x_ffn", rng.random(width), wide=official)
         add_matrix(i, "V_k", shape["F"], width)
         add_matrix(i, "V_v", width, shape["F"])
+        if "S" in shape:
+            size = shape["S"]
+            table = normal(shape["V"], size * size)
+            tensors[name_of(official, i, "s_emb.weight")] = (matrix_type, table / np.sqrt(size))
+            add_matrix(i, "s_emb_x.weight", size * size, width, 0.5)
+            add_matrix(i, "s1", size, width)
+            add_matrix(i, "s2", shape["F"], size)
+            add_channels(i, "s0", 1 + 0.3 * normal(shape["F"]), wide=True)
     add_norm(None, "ln_out")
     add_matrix(None, "head", shape["V"], width, 1.5)
     return tensors

@@ -57,7 +57,7 @@ TEST_P(ExactTest, CompanyChangesNothing) {
   const Tokens reversed(tokens.rbegin(), tokens.rend());
   Floats ours;
   size_t at = 0;
-  for (const size_t chunk : {size_t{5}, size_t{1}, size_t{1}, size_t{17}, size_t{64}}) {
+  for (const size_t chunk : {size_t{5}, size_t{1}, size_t{1}, size_t{17}, tokens.size()}) {
     const size_t end = std::min(at + chunk, tokens.size());
     const TestRow mine = {2, static_cast<int64_t>(at),
                           Tokens(tokens.begin() + static_cast<std::ptrdiff_t>(at),

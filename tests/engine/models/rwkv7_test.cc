@@ -3,15 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <functional>
-#include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
-#include "tests/support/model_files.h"
-#include "tests/support/model_stepper.h"
+#include "tests/support/changed_golden.h"
 
 namespace eddy {
 namespace {
@@ -19,43 +13,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-class Rwkv7LoadTest : public testing::Test {
- protected:
-  Rwkv7LoadTest() {
-    BackendOptions options;
-    options.backend = "cpu";
-    options.thread_count = 1;
-    backend_ = *MakeBackend(options);
-  }
-
-  absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& folder) {
-    return LoadModel(folder, *backend_, LoadOptions());
-  }
-  // A golden whose config.json is patched and whose safetensors header has names replaced by ones
-  // of the same length, or extra text.
-  absl::Status LoadChanged(const std::string& variant, const std::string& patch,
-                           const std::function<void(std::string*)>& change = nullptr) {
-    const TestFolder folder;
-    const std::string golden = GoldenFolder("rwkv7/" + variant);
-    nlohmann::json config = nlohmann::json::parse(ReadBytes(golden + "/config.json"));
-    config.merge_patch(nlohmann::json::parse(patch));
-    WriteBytes(folder / "config.json", config.dump());
-    std::string bytes = ReadBytes(golden + "/model.safetensors");
-    if (change) change(&bytes);
-    WriteBytes(folder / "model.safetensors", bytes);
-    return Load(folder.path()).status();
-  }
-  static std::function<void(std::string*)> Replace(const std::string& from, const std::string& to) {
-    return [from, to](std::string* bytes) {
-      const size_t at = bytes->find(from);
-      ASSERT_NE(at, std::string::npos) << from;
-      ASSERT_EQ(from.size(), to.size());
-      bytes->replace(at, from.size(), to);
-    };
-  }
-
-  std::unique_ptr<Backend> backend_;
-};
+class Rwkv7LoadTest : public ChangedGoldenTest {};
 
 TEST_F(Rwkv7LoadTest, TellsWhatItLoaded) {
   const auto model = Load(GoldenFolder("rwkv7/official"));
@@ -83,17 +41,10 @@ TEST_F(Rwkv7LoadTest, TakesTheEndOfTextFromTheConfiguration) {
 
 // Configurations are known to be wrong about these; the tensors tell.
 TEST_F(Rwkv7LoadTest, RanksAndHeadsComeFromTheTensors) {
-  EXPECT_TRUE(LoadChanged("fla", R"({"decay_low_rank_dim": 64, "gate_low_rank_dim": 128,
+  EXPECT_TRUE(LoadChanged("rwkv7/fla", R"({"decay_low_rank_dim": 64, "gate_low_rank_dim": 128,
                           "v_low_rank_dim": 16, "num_heads": 99, "head_dim": 64})")
                   .ok());
 }
-
-struct Refusal {
-  const char* name;
-  const char* patch;
-  const char* message;
-  absl::StatusCode code = absl::StatusCode::kInvalidArgument;
-};
 
 const Refusal kRefusals[] = {
     {"hybrid", R"({"attn": {"layers": [1], "num_heads": 3}})",
@@ -121,38 +72,44 @@ const Refusal kRefusals[] = {
     {"end_of_text", R"({"eos_token_id": 31})", "eos_token_id is 31, expected a token id"},
 };
 
-TEST_F(Rwkv7LoadTest, RefusesWhatDoesNotFit) {
-  for (const Refusal& refusal : kRefusals) {
-    const absl::Status status = LoadChanged("fla", refusal.patch);
-    EXPECT_EQ(status.code(), refusal.code) << refusal.name << ": " << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(refusal.message)) << refusal.name;
-  }
-}
+TEST_F(Rwkv7LoadTest, RefusesWhatDoesNotFit) { ExpectRefusals("rwkv7/fla", kRefusals); }
 
 TEST_F(Rwkv7LoadTest, TransposedMatricesAreNamedAsStored) {
-  const absl::Status status = LoadChanged("official", "{}", Replace("[40,5]", "[5,40]"));
+  const absl::Status status = LoadChanged("rwkv7/official", "{}", Replace("[40,5]", "[5,40]"));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("blocks.0.att.w1 is F32 [5, 40], expected [40, 40]")));
 }
 
 TEST_F(Rwkv7LoadTest, VariantsThatGrowAreRefused) {
-  absl::Status status =
-      LoadChanged("official", "{}", Replace("blocks.1.ffn.x_k", "blocks.1.qkv.x_k"));
+  const absl::Status status =
+      LoadChanged("rwkv7/official", "{}", Replace("blocks.1.ffn.x_k", "blocks.1.qkv.x_k"));
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(status.message()),
               HasSubstr("blocks.1.qkv.x_k is part of an attention branch (RWKV-7b), whose memory "
                         "grows with every token"));
-  status = LoadChanged("fla_f16", "{}",
-                       Replace("layers.1.ffn.value.weight", "layers.1.ffn.s_emb.weight"));
+}
+
+TEST_F(Rwkv7LoadTest, ADeepEmbeddingIsWhole) {
+  EXPECT_TRUE(Load(GoldenFolder("rwkv7/deep_embedding")).ok());
+  absl::Status status = LoadChanged("rwkv7/deep_embedding", R"({"norm_first": false})");
   EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("RWKV-7a"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("deep embedding (RWKV-7a), expected with"));
+  status = LoadChanged("rwkv7/deep_embedding", "{}",
+                       Replace("blocks.1.ffn.s_emb_x.weight", "blocks.1.ffn.s_emb_y.weight"));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("blocks.1.ffn.s_emb_x.weight is missing, expected [25, 24]"),
+                    HasSubstr("\"blocks.1.ffn.s_emb_y.weight\" (BF16 [25, 24]) has no place")));
+  status = LoadChanged("rwkv7/deep_embedding", "{}", Replace("[19,25]", "[25,19]"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("s_emb.weight is BF16 [25, 19]"));
 }
 
 // What is left out of a configuration comes from the tensors, or is asked for.
 TEST_F(Rwkv7LoadTest, WithoutConfigurationTheTensorsMustTell) {
-  EXPECT_TRUE(LoadChanged("official", R"({"vocab_size": 29, "num_hidden_layers": 3})").ok());
-  const absl::Status status = LoadChanged("official", "{}", Replace("emb.weight", "emb.weighs"));
+  EXPECT_TRUE(LoadChanged("rwkv7/official", R"({"vocab_size": 29, "num_hidden_layers": 3})").ok());
+  const absl::Status status =
+      LoadChanged("rwkv7/official", "{}", Replace("emb.weight", "emb.weighs"));
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("vocab_size is missing, expected a whole"));
 }
