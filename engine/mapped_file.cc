@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -41,6 +42,16 @@ absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
     return absl::ErrnoToStatus(error, absl::StrCat(path, " (", size, " bytes) cannot be mapped"));
   }
   return MappedFile(std::span(static_cast<const std::byte*>(data), size));
+}
+
+void MappedFile::Release(std::span<const std::byte> part) const {
+  const auto begin = reinterpret_cast<uintptr_t>(part.data()), end = begin + part.size();
+  const auto first = reinterpret_cast<uintptr_t>(bytes_.data()), last = first + bytes_.size();
+  if (part.empty() || begin < first || end > last) return;
+  // Also the pages at the ends, which others may share: the mapping is never written to.
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t from = begin / page * page;
+  madvise(reinterpret_cast<void*>(from), end - from, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

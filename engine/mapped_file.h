@@ -30,6 +30,9 @@ class MappedFile {
 
   // Empty for an empty file.
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Gives back the memory of those pages of the file that `part` touches, if it lies in the mapping
+  // (else nothing happens): they are read again when they are needed again.
+  void Release(std::span<const std::byte> part) const;
 
  private:
   explicit MappedFile(std::span<const std::byte> bytes) : bytes_(bytes) {}

@@ -81,7 +81,7 @@ absl::StatusOr<std::unique_ptr<Model>> MakeFrom(const Config& config, const Tens
   info.family = std::string(kFamilies[family].model_type);
   EDDY_ASSIGN_OR_RETURN(info.weight_dtype, WeightDType(config, options));
   info.state_dtype = options.state_dtype;
-  Weights weights(source, backend, info.weight_dtype);
+  Weights weights(source, backend, info.weight_dtype, options.progress);
   auto model = kFamilies[family].make(config, weights, backend, std::move(info));
   if (options.matrices != nullptr) *options.matrices = weights.matrices();
   return model;

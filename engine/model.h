@@ -74,6 +74,7 @@ struct LoadOptions {
   std::optional<DType> weight_dtype;
   // Where to note the matrices of the model, if anywhere.
   std::vector<MatrixName>* matrices = nullptr;
+  LoadProgress progress;
   // kF32, or kBF16: half the memory, at some loss of quality.
   DType state_dtype = DType::kF32;
 };

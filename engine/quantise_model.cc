@@ -239,6 +239,7 @@ absl::Status Conversion::Copy(const StoredTensor& tensor, size_t index, Safetens
   for (auto rest = tensor.data; !rest.empty();) {
     const auto piece = rest.first(std::min<size_t>(rest.size(), kPieceBytes));
     EDDY_RETURN_IF_ERROR(writer.Append(index, piece));
+    file_.Release(piece);
     rest = rest.subspan(piece.size());
     EDDY_RETURN_IF_ERROR(Advance(std::ssize(piece)));
   }
@@ -269,6 +270,7 @@ absl::StatusOr<QuantisedTensor> Conversion::Quantise(const MatrixName& matrix, c
     if (pending.full()) EDDY_RETURN_IF_ERROR(writer.Append(output.integers, pending.Take()));
     EDDY_RETURN_IF_ERROR(Advance(in_size * StoredTypeBytes(tensor.type)));
   }
+  file_.Release(tensor.data);
   EDDY_RETURN_IF_ERROR(writer.Append(output.integers, pending.Take()));
   EDDY_RETURN_IF_ERROR(AppendScales(scales, output.scales, writer));
   QuantisedTensor report = {matrix.name, tensor.shape, errors.relative(), errors.max,

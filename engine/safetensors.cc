@@ -164,6 +164,10 @@ absl::StatusOr<Safetensors> Safetensors::Open(const std::string& path) {
   return file;
 }
 
+void Safetensors::Release(std::span<const std::byte> part) const {
+  if (mapping_) mapping_->Release(part);
+}
+
 absl::StatusOr<Safetensors> Safetensors::Parse(std::span<const std::byte> bytes,
                                                const std::string& file) {
   const int64_t file_bytes = static_cast<int64_t>(bytes.size());

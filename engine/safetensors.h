@@ -39,6 +39,7 @@ class Safetensors : public TensorSource {
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const override {
     return tensors_;
   }
+  void Release(std::span<const std::byte> part) const override;
 
  private:
   std::string file_;

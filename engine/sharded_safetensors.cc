@@ -115,6 +115,10 @@ absl::StatusOr<ShardedSafetensors> ShardedSafetensors::Open(const std::string& i
   return result;
 }
 
+void ShardedSafetensors::Release(std::span<const std::byte> part) const {
+  for (const Safetensors& shard : shards_) shard.Release(part);  // the one that it lies in
+}
+
 int64_t ShardedSafetensors::file_bytes() const {
   int64_t bytes = 0;
   for (const Safetensors& shard : shards_) bytes += shard.file_bytes();

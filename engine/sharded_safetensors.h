@@ -35,6 +35,7 @@ class ShardedSafetensors : public TensorSource {
   const std::map<std::string, StoredTensor, std::less<>>& tensors() const override {
     return tensors_;
   }
+  void Release(std::span<const std::byte> part) const override;
 
  private:
   std::string index_path_;

@@ -107,4 +107,6 @@ const StoredTensor* TensorSource::Provide(std::string_view name, const Shape&, c
   return Find(name);
 }
 
+void TensorSource::Release(std::span<const std::byte>) const {}
+
 }  // namespace eddy

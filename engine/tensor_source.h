@@ -94,6 +94,9 @@ class TensorSource {
   // As Find; but a source that makes its tensors makes this one as asked, in `*made`.
   virtual const StoredTensor* Provide(std::string_view name, const Shape& shape,
                                       const ValueRange& range, MadeTensor* made) const;
+  // The memory behind this part of a tensor's data may be given back: it is not needed soon. What
+  // may be read afterwards is the same as before.
+  virtual void Release(std::span<const std::byte> part) const;
 };
 
 }  // namespace eddy

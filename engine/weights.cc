@@ -39,7 +39,26 @@ Shape WithRows(const Shape& shape, int64_t count) {
   return Tensor(nullptr, DType::kF32, shape).First(count).shape();
 }
 
+int64_t RowBytes(const StoredTensor& tensor, int64_t row_size) {
+  return row_size * StoredTypeBytes(tensor.type);
+}
+
+// The numbers from `begin` on where they lie, if a backend can pack them from there; else absent.
+Tensor InPlace(const StoredTensor& tensor, int64_t begin, const Shape& shape) {
+  const int64_t item_bytes = StoredTypeBytes(tensor.type);
+  const std::byte* data = tensor.data.data() + begin * item_bytes;
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(item_bytes) == 0;
+  if (!aligned || tensor.type == StoredType::kF16) return {};
+  const DType dtype = tensor.type == StoredType::kBF16 ? DType::kBF16 : DType::kF32;
+  return Tensor(const_cast<std::byte*>(data), dtype, shape);
+}
+
 }  // namespace
+
+Weights::Weights(const TensorSource& file, Backend& backend, DType dtype, LoadProgress progress)
+    : file_(file), backend_(backend), dtype_(dtype), progress_(std::move(progress)) {
+  for (const auto& [name, tensor] : file.tensors()) all_bytes_ += std::ssize(tensor.data);
+}
 
 std::optional<Shape> Weights::StoredShape(const std::string& name) const {
   const StoredTensor* tensor = file_.Find(name);
@@ -123,6 +142,34 @@ bool Weights::AreSound(const std::string& name, const StoredTensor& tensor, int6
   return true;
 }
 
+void Weights::Done(const std::string& name, const StoredTensor& tensor, int64_t begin,
+                   int64_t end) {
+  const int64_t item_bytes = StoredTypeBytes(tensor.type);
+  const auto part = tensor.data.subspan(static_cast<size_t>(begin * item_bytes),
+                                        static_cast<size_t>((end - begin) * item_bytes));
+  file_.Release(part);
+  Asked& asked = asked_[name];
+  // What is read twice counts once.
+  const int64_t bytes =
+      std::min<int64_t>(std::ssize(part), std::ssize(tensor.data) - asked.done_bytes);
+  asked.done_bytes += bytes;
+  done_bytes_ += bytes;
+  if (progress_ && all_bytes_ > 0) progress_(done_bytes_, all_bytes_);
+}
+
+void Weights::ForEachPiece(const std::string& name, const StoredTensor& tensor, const Part& rows,
+                           int64_t row_bytes, const std::function<bool(const Part&)>& use) {
+  constexpr int64_t kStep = Backend::kPackRows;
+  const int64_t rows_max =
+      std::max(kPieceBytes / std::max(row_bytes, int64_t{1}) / kStep, int64_t{1}) * kStep;
+  const int64_t row_size = row_bytes / StoredTypeBytes(tensor.type);
+  for (int64_t begin = rows.begin; begin < rows.end; begin += rows_max) {
+    const Part piece = {begin, std::min(begin + rows_max, rows.end)};
+    if (!use(piece)) return;
+    Done(name, tensor, piece.begin * row_size, piece.end * row_size);
+  }
+}
+
 absl::StatusOr<LoadedWeights> Weights::Finish() {
   for (const auto& [name, tensor] : file_.tensors()) {
     if (asked_.contains(name)) continue;
@@ -141,6 +188,7 @@ absl::StatusOr<LoadedWeights> Weights::Finish() {
     }
     EDDY_CHECK_EQ(end, asked.row_count) << "in the parts of " << name;
   }
+  if (progress_ && all_bytes_ > 0) progress_(all_bytes_, all_bytes_);  // some may be ignored
   for (MatrixName& matrix : matrices_) matrix.table = asked_[matrix.name].table;
   return std::move(loaded_);
 }
@@ -152,14 +200,13 @@ void Weights::KeepError(const std::string& name, const absl::Status& status) {
       absl::Status(status.code(), absl::StrCat(file_.file(), ": ", name, ": ", status.message()));
 }
 
-Tensor Weights::Upload(const std::string& name, const void* host, DType dtype, const Shape& shape) {
+Tensor Weights::Allocate(const std::string& name, DType dtype, const Shape& shape) {
   const int64_t bytes = shape.element_count() * DTypeBytes(dtype);
   absl::StatusOr<Buffer> buffer = backend_.Allocate(bytes);
   if (!buffer.ok()) {
     KeepError(name, buffer.status());
     return Tensor(nullptr, dtype, shape);
   }
-  backend_.CopyIn(host, buffer->data(), bytes);
   loaded_.weight_bytes += bytes;
   loaded_.buffers.push_back(*std::move(buffer));
   return loaded_.buffers.back().View(dtype, shape);
@@ -174,6 +221,7 @@ std::vector<float> Weights::Vector(const std::string& name, Use use, const Shape
   if (!AreSound(name, *tensor, begin, end, DType::kF32, range)) return {};
   std::vector<float> numbers(static_cast<size_t>(end - begin));
   CopyNumbers(*tensor, begin, numbers);
+  Done(name, *tensor, begin, end);
   return numbers;
 }
 
@@ -226,27 +274,46 @@ bool Weights::MadeAreSound(const std::string& name, std::span<const float> numbe
 Tensor Weights::UploadNumbers(const std::string& name, std::span<const float> numbers,
                               const Shape& shape) {
   if (!MadeAreSound(name, numbers, shape, DType::kF32)) return Tensor(nullptr, DType::kF32, shape);
-  return Upload(name, numbers.data(), DType::kF32, shape);
+  const Tensor tensor = Allocate(name, DType::kF32, shape);
+  if (tensor.present()) backend_.CopyIn(numbers.data(), tensor.data(), tensor.bytes());
+  return tensor;
 }
 
 Tensor Weights::ReadTable(const std::string& name, const Shape& shape) {
   const DType dtype = dtype_ == DType::kF32 ? DType::kF32 : DType::kBF16;
   MadeTensor made;
-  const StoredTensor* tensor = Ask(name, Use::kTable, shape, {0, RowCount(shape)}, {}, &made);
-  const int64_t count = shape.element_count();
-  if (tensor == nullptr || !AreSound(name, *tensor, 0, count, dtype, {}) || failed()) return {};
-  std::vector<float> floats(static_cast<size_t>(count));
-  CopyNumbers(*tensor, 0, floats);
-  if (dtype == DType::kF32) return Upload(name, floats.data(), dtype, shape);
+  const StoredTensor* tensor = Ask(name, Use::kTable, shape, {0, shape[0]}, {}, &made);
+  if (tensor == nullptr) return {};
+  const Tensor table = failed() ? Tensor() : Allocate(name, dtype, shape);
+  std::vector<float> floats;
   std::vector<uint16_t> halves;
-  halves.reserve(floats.size());
-  for (const float number : floats) halves.push_back(F32ToBf16(number));
-  return Upload(name, halves.data(), dtype, shape);
+  ForEachPiece(name, *tensor, {0, shape[0]}, RowBytes(*tensor, shape[1]), [&](const Part& piece) {
+    const int64_t begin = piece.begin * shape[1], end = piece.end * shape[1];
+    if (!AreSound(name, *tensor, begin, end, dtype, {})) return false;
+    if (!table.present()) return true;
+    const void* host = tensor->data.data() + RowBytes(*tensor, begin);
+    if (tensor->type != (dtype == DType::kF32 ? StoredType::kF32 : StoredType::kBF16)) {
+      floats.resize(static_cast<size_t>(end - begin));
+      CopyNumbers(*tensor, begin, floats);
+      host = floats.data();
+      if (dtype == DType::kBF16) {
+        halves.resize(floats.size());
+        std::transform(floats.begin(), floats.end(), halves.begin(), F32ToBf16);
+        host = halves.data();
+      }
+    }
+    const int64_t item_bytes = DTypeBytes(dtype);
+    backend_.CopyIn(host, static_cast<std::byte*>(table.data()) + begin * item_bytes,
+                    (end - begin) * item_bytes);
+    return true;
+  });
+  return failed() ? Tensor() : table;
 }
 
 // ---- matrices ----
 
-Matrix Weights::Keep(const std::string& name, absl::StatusOr<Matrix> matrix) {
+Matrix Weights::AllocateMatrix(const std::string& name, int64_t out_size, int64_t in_size) {
+  absl::StatusOr<Matrix> matrix = backend_.AllocateMatrix(out_size, in_size, dtype_);
   if (!matrix.ok()) {
     KeepError(name, matrix.status());
     return {};
@@ -258,29 +325,35 @@ Matrix Weights::Keep(const std::string& name, absl::StatusOr<Matrix> matrix) {
 Matrix Weights::PackNumbers(const std::string& name, std::span<const float> numbers,
                             const Shape& shape) {
   if (!MadeAreSound(name, numbers, shape, dtype_)) return {};
+  Matrix matrix = AllocateMatrix(name, shape[0], shape[1]);
   auto* data = const_cast<float*>(numbers.data());
-  return Keep(name, backend_.PackMatrix(Tensor(data, DType::kF32, shape), dtype_));
+  if (!failed()) backend_.PackRows(Tensor(data, DType::kF32, shape), 0, matrix);
+  return matrix;
 }
 
 Matrix Weights::ReadRows(const std::string& name, Use use, const Shape& shape, const Part& rows) {
   if (HasQuantised(name)) return ReadQuantisedRows(name, use, shape, rows);
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, use, shape, rows, {}, &made);
-  const int64_t begin = rows.begin * shape[1], end = rows.end * shape[1];
-  if (tensor == nullptr || !AreSound(name, *tensor, begin, end, dtype_, {}) || failed()) return {};
-  const Shape part = {rows.end - rows.begin, shape[1]};
-  const std::byte* data = tensor->data.data() + begin * StoredTypeBytes(tensor->type);
-  const bool aligned =
-      reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(StoredTypeBytes(tensor->type)) ==
-      0;
-  if (aligned && tensor->type != StoredType::kF16) {
-    const DType dtype = tensor->type == StoredType::kBF16 ? DType::kBF16 : DType::kF32;
-    return Keep(name,
-                backend_.PackMatrix(Tensor(const_cast<std::byte*>(data), dtype, part), dtype_));
-  }
-  std::vector<float> floats(static_cast<size_t>(end - begin));
-  CopyNumbers(*tensor, begin, floats);
-  return Keep(name, backend_.PackMatrix(Tensor(floats.data(), DType::kF32, part), dtype_));
+  if (tensor == nullptr) return {};
+  const int64_t in_size = shape[1];
+  Matrix matrix = failed() ? Matrix() : AllocateMatrix(name, rows.end - rows.begin, in_size);
+  std::vector<float> floats;
+  ForEachPiece(name, *tensor, rows, RowBytes(*tensor, in_size), [&](const Part& piece) {
+    const int64_t begin = piece.begin * in_size, end = piece.end * in_size;
+    if (!AreSound(name, *tensor, begin, end, dtype_, {})) return false;
+    if (failed()) return true;
+    const Shape part = {piece.end - piece.begin, in_size};
+    Tensor host = InPlace(*tensor, begin, part);
+    if (!host.present()) {
+      floats.resize(static_cast<size_t>(end - begin));
+      CopyNumbers(*tensor, begin, floats);
+      host = Tensor(floats.data(), DType::kF32, part);
+    }
+    backend_.PackRows(host, piece.begin - rows.begin, matrix);
+    return true;
+  });
+  return failed() ? Matrix() : std::move(matrix);
 }
 
 Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
@@ -291,8 +364,9 @@ Matrix Weights::ReadMatrix(const std::string& name, const Shape& shape) {
 Matrix Weights::ReadMatrixRows(const std::string& name, const Shape& stored, int64_t begin,
                                int64_t end) {
   const auto asked = asked_.find(name);
-  if (asked == asked_.end() || asked->second.parts.empty())
+  if (asked == asked_.end() || asked->second.parts.empty()) {
     matrices_.push_back({name, /*transposed=*/false, /*table=*/false});
+  }
   return ReadRows(name, Use::kMatrixRows, stored, {begin, end});
 }
 
@@ -301,19 +375,17 @@ Matrix Weights::ReadTransposedMatrix(const std::string& name, const Shape& shape
   if (HasQuantised(name)) return ReadTransposedQuantised(name, shape);
   MadeTensor made;
   const StoredTensor* tensor = Ask(name, Use::kMatrix, shape, {0, shape[0]}, {}, &made);
-  if (tensor == nullptr || !AreSound(name, *tensor, 0, shape.element_count(), dtype_, {}) ||
-      failed()) {
-    return {};
-  }
+  const int64_t count = shape.element_count();
+  if (tensor == nullptr || !AreSound(name, *tensor, 0, count, dtype_, {}) || failed()) return {};
   std::vector<float> floats;  // this matrix only, and only until it is packed
-  floats.reserve(static_cast<size_t>(shape.element_count()));
+  floats.reserve(static_cast<size_t>(count));
   for (int64_t out = 0; out < shape[1]; ++out) {
     for (int64_t in = 0; in < shape[0]; ++in) {
       floats.push_back(NumberAt(*tensor, in * shape[1] + out));
     }
   }
-  return Keep(
-      name, backend_.PackMatrix(Tensor(floats.data(), DType::kF32, {shape[1], shape[0]}), dtype_));
+  Done(name, *tensor, 0, count);
+  return PackNumbers(name, floats, {shape[1], shape[0]});
 }
 
 }  // namespace eddy

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights: takes a model's tensors from their source onto a backend, by name and expected shape,
-// once, at load. One tensor at a time is held beside what the backend holds.
+// once, at load. Tensors go there piece by piece, and the source is told of every piece that it is
+// not needed any more: beside what the backend holds lie some MiB, or one tensor where its numbers
+// have to be turned round or computed with.
 //
 // A tensor is read once; or as a table and as a matrix (tied embeddings); or in parts that together
 // are all of it. However it is read, its parameters count once.
@@ -17,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -46,12 +49,17 @@ struct MatrixName {
   bool table = false;       // it is read as a table, too; known after Finish
 };
 
+// Called now and then with how much of the source's data is read.
+using LoadProgress = std::function<void(int64_t done_bytes, int64_t all_bytes)>;
+
 class Weights {
  public:
+  // Of the source's data, in whole rows that Backend::PackRows takes.
+  static constexpr int64_t kPieceBytes = int64_t{4} << 20;
+
   // Matrices become `dtype`, tables kF32 (if `dtype` is) or kBF16. `file` and `backend` must
-  // outlive this.
-  Weights(const TensorSource& file, Backend& backend, DType dtype)
-      : file_(file), backend_(backend), dtype_(dtype) {}
+  // outlive this. `progress` is not called for a source that has no data beforehand.
+  Weights(const TensorSource& file, Backend& backend, DType dtype, LoadProgress progress = {});
 
   const TensorSource& file() const { return file_; }
   // The shape of a tensor that may be read, of an int4 matrix in numbers; nullopt when there is
@@ -110,9 +118,10 @@ class Weights {
   struct Asked {
     bool whole = false, table = false, matrix = false;
     std::vector<Part> parts;
-    int64_t row_count = 0;  // that the parts are of
-    bool counted = false;   // among the parameters
-    bool sound = true;      // nothing is noted of it
+    int64_t row_count = 0;   // that the parts are of
+    bool counted = false;    // among the parameters
+    bool sound = true;       // nothing is noted of it
+    int64_t done_bytes = 0;  // of its data, for the progress
   };
 
   // Notes how `name` is asked for.
@@ -133,10 +142,16 @@ class Weights {
   // Notes when numbers made of a tensor are not finite as `dtype`; false also when anything failed.
   bool MadeAreSound(const std::string& name, std::span<const float> numbers, const Shape& shape,
                     DType dtype);
-  Tensor Upload(const std::string& name, const void* host, DType dtype, const Shape& shape);
+  // Tells the source and who waits that numbers [begin, end) are read.
+  void Done(const std::string& name, const StoredTensor& tensor, int64_t begin, int64_t end);
+  // Calls use(piece) for one piece of `rows` after the other, and Done after each, until it
+  // returns false.
+  void ForEachPiece(const std::string& name, const StoredTensor& tensor, const Part& rows,
+                    int64_t row_bytes, const std::function<bool(const Part&)>& use);
+  // Without data when the backend could not.
+  Tensor Allocate(const std::string& name, DType dtype, const Shape& shape);
+  Matrix AllocateMatrix(const std::string& name, int64_t out_size, int64_t in_size);
   Matrix ReadRows(const std::string& name, Use use, const Shape& shape, const Part& rows);
-  // Keeps a matrix that the backend has packed, or its error.
-  Matrix Keep(const std::string& name, absl::StatusOr<Matrix> matrix);
   void KeepError(const std::string& name, const absl::Status& status);
 
   // Of a matrix that the file has as `dtype_` already; shape as in the file, in numbers.
@@ -161,6 +176,8 @@ class Weights {
   std::vector<MatrixName> matrices_;
   Problems problems_;
   absl::Status backend_error_;
+  const LoadProgress progress_;
+  int64_t done_bytes_ = 0, all_bytes_ = 0;
 };
 
 }  // namespace eddy

@@ -58,13 +58,22 @@ Matrix Weights::ReadQuantisedRows(const std::string& name, Use use, const Shape&
   const StoredTensor* tensor = AskQuantised(name, use, shape, rows);
   const std::vector<float> scales = QuantisedScales(name + ".scale", use, shape[0], shape[1], rows);
   if (tensor == nullptr || failed()) return {};
-  const int64_t row_bytes = IntegerBytes(dtype_, shape[1]), begin = rows.begin * row_bytes;
-  const int64_t row_count = rows.end - rows.begin;
-  const auto integers =
-      tensor->data.subspan(static_cast<size_t>(begin), static_cast<size_t>(row_count * row_bytes));
-  if (!IntegersAreSound(name, integers, begin)) return {};
-  return Keep(
-      name, backend_.PackQuantised({dtype_, row_count, shape[1], integers.data(), scales.data()}));
+  Matrix matrix = AllocateMatrix(name, rows.end - rows.begin, shape[1]);
+  if (failed()) return {};
+  const int64_t row_bytes = IntegerBytes(dtype_, shape[1]);
+  const int64_t scale_count = ScaleCount(dtype_, shape[1]);
+  ForEachPiece(name, *tensor, rows, row_bytes, [&](const Part& piece) {
+    const int64_t begin = piece.begin * row_bytes, count = piece.end - piece.begin;
+    const auto integers =
+        tensor->data.subspan(static_cast<size_t>(begin), static_cast<size_t>(count * row_bytes));
+    if (!IntegersAreSound(name, integers, begin)) return false;
+    const int64_t out_begin = piece.begin - rows.begin;
+    backend_.PackQuantisedRows(
+        {dtype_, count, shape[1], integers.data(), scales.data() + out_begin * scale_count},
+        out_begin, matrix);
+    return true;
+  });
+  return failed() ? Matrix() : std::move(matrix);
 }
 
 Matrix Weights::ReadTransposedQuantised(const std::string& name, const Shape& shape) {
@@ -85,8 +94,11 @@ Matrix Weights::ReadTransposedQuantised(const std::string& name, const Shape& sh
     StoreIntegers(dtype_, std::span(integers).subspan(out * inputs, inputs),
                   bytes.data() + out * row_bytes);
   }
-  return Keep(name,
-              backend_.PackQuantised({dtype_, out_size, in_size, bytes.data(), scales.data()}));
+  Done(name, *tensor, 0, std::ssize(tensor->data));
+  Matrix matrix = AllocateMatrix(name, out_size, in_size);
+  if (failed()) return {};
+  backend_.PackQuantisedRows({dtype_, out_size, in_size, bytes.data(), scales.data()}, 0, matrix);
+  return matrix;
 }
 
 // `begin` is the first one's index.

@@ -177,12 +177,21 @@ class Backend {
   virtual void CopyOut(const void* device, void* host, int64_t bytes) = 0;
   virtual void CopyOnDevice(const void* from, void* to, int64_t bytes) = 0;
   virtual void FillBytes(void* device, uint8_t value, int64_t bytes) = 0;
-  // Packs host weights [out, in] (f32 or bf16) to be multiplied with, stored as `dtype`: f32, bf16,
-  // int8 (one scale per output) or int4 (one scale per output and 64 inputs).
-  virtual absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) = 0;
-  // The same of weights that are quantised already: the matrix has exactly these integers and
+  // A matrix without weights, to be packed into; stored as `dtype`: f32, bf16, int8 (one scale per
+  // output) or int4 (one scale per output and 64 inputs).
+  virtual absl::StatusOr<Matrix> AllocateMatrix(int64_t out_size, int64_t in_size, DType dtype) = 0;
+  // Packs host weights [rows, in], f32 or bf16, as the outputs from `out_begin` on, each once.
+  // out_begin is a multiple of kPackRows, and so is the number of rows but for the last outputs.
+  // The host's weights are not needed afterwards.
+  static constexpr int64_t kPackRows = 16;
+  virtual void PackRows(const Tensor& host, int64_t out_begin, const Matrix& matrix) = 0;
+  // The same of weights that are quantised already: the matrix gets exactly these integers and
   // scales, which are within the bounds of kernels/quantise.h.
-  virtual absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) = 0;
+  virtual void PackQuantisedRows(const QuantisedMatrix& host, int64_t out_begin,
+                                 const Matrix& matrix) = 0;
+  // Whole matrices at once.  host [out, in]
+  absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype);
+  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host);
 
   // ---- a step ----
   // Takes the host's arrays and returns them as the ops want them; valid until the next BeginStep.

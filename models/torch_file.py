@@ -415,6 +415,7 @@ class TorchFile:
             for start in starts(axes, tensor.offset):
                 for begin in range(start * item_bytes, (start + block) * item_bytes, PIECE_BYTES):
                     yield data[begin:min(begin + PIECE_BYTES, (start + block) * item_bytes)]
+            self.map.madvise(mmap.MADV_DONTNEED)  # the file's pages, which would add up in memory
             return
         # Single numbers: slices with a step of the last axis.
         size, step = axes.pop()

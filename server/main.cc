@@ -19,6 +19,7 @@
 #include "engine/tokenizer.h"
 #include "kernels/status_macros.h"
 #include "server/flags.h"
+#include "server/load_progress.h"
 #include "server/server.h"
 #include "server/start_report.h"
 
@@ -28,10 +29,18 @@ namespace {
 // How often a lost device is looked for.
 constexpr timespec kHealthInterval = {.tv_sec = 0, .tv_nsec = 250'000'000};
 
+absl::StatusOr<std::unique_ptr<Model>> Load(const Flags& flags, Backend& backend) {
+  LoadProgressLine line(std::cerr, isatty(STDERR_FILENO) == 1, flags.model_folder);
+  LoadOptions options = flags.load;
+  options.progress = [&line](int64_t done_bytes, int64_t all_bytes) {
+    line.Show(done_bytes, all_bytes);
+  };
+  return LoadModel(flags.model_folder, backend, options);
+}
+
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Flags& flags) {
   EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Backend> backend, MakeBackend(flags.backend));
-  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model,
-                        LoadModel(flags.model_folder, *backend, flags.load));
+  EDDY_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Load(flags, *backend));
   std::shared_ptr<const Tokenizer> tokenizer;
   if (auto loaded = LoadTokenizer(flags.model_folder); loaded.ok()) {
     tokenizer = *std::move(loaded);

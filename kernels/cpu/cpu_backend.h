@@ -52,8 +52,10 @@ class CpuBackend final : public Backend {
   void FillBytes(void* device, uint8_t value, int64_t bytes) override {
     std::memset(device, value, static_cast<size_t>(bytes));
   }
-  absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) override;
-  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) override;
+  absl::StatusOr<Matrix> AllocateMatrix(int64_t out_size, int64_t in_size, DType dtype) override;
+  void PackRows(const Tensor& host, int64_t out_begin, const Matrix& matrix) override;
+  void PackQuantisedRows(const QuantisedMatrix& host, int64_t out_begin,
+                         const Matrix& matrix) override;
 
   const Rows& BeginStep(const Rows& host) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
@@ -88,9 +90,10 @@ class CpuBackend final : public Backend {
               std::span<SampleResult> results) override;
 
  private:
-  // PackMatrix of either kind of host weights, whose shape is sound.
+  // PackRows of either kind of host weights [rows, in].
   template <typename Host>
-  absl::StatusOr<Matrix> Pack(const Host& host, DType dtype, int64_t out_size, int64_t in_size);
+  void Pack(const Host& host, int64_t rows, int64_t in_size, int64_t out_begin,
+            const Matrix& matrix);
   // Calls fn(begin, end) over [0, count) in pieces that are multiples of `grain`; `cost` is that of
   // one item.
   template <typename Fn>

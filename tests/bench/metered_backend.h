@@ -61,11 +61,15 @@ class MeteredBackend : public Backend {
   void FillBytes(void* device, uint8_t value, int64_t bytes) override {
     backend_->FillBytes(device, value, bytes);
   }
-  absl::StatusOr<Matrix> PackMatrix(const Tensor& host, DType dtype) override {
-    return backend_->PackMatrix(host, dtype);
+  absl::StatusOr<Matrix> AllocateMatrix(int64_t out_size, int64_t in_size, DType dtype) override {
+    return backend_->AllocateMatrix(out_size, in_size, dtype);
   }
-  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix& host) override {
-    return backend_->PackQuantised(host);
+  void PackRows(const Tensor& host, int64_t out_begin, const Matrix& matrix) override {
+    backend_->PackRows(host, out_begin, matrix);
+  }
+  void PackQuantisedRows(const QuantisedMatrix& host, int64_t out_begin,
+                         const Matrix& matrix) override {
+    backend_->PackQuantisedRows(host, out_begin, matrix);
   }
   const Rows& BeginStep(const Rows& host) override { return backend_->BeginStep(host); }
   absl::Status Synchronize() override { return backend_->Synchronize(); }

@@ -5,7 +5,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "tests/support/model_files.h"
 
@@ -27,6 +31,49 @@ TEST(MappedFileTest, ShowsTheBytesAlsoAfterMoves) {
   EXPECT_EQ(Text(file), "first");
   file = *std::move(b);
   EXPECT_EQ(Text(file), "second one");
+}
+
+// Bytes of the mapping of `path` that this process holds in memory.
+int64_t ResidentBytes(const std::string& path) {
+  std::ifstream maps("/proc/self/smaps");
+  const std::string canonical = std::filesystem::canonical(path).string();
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find(canonical) != std::string::npos) inside = true;
+    if (inside && line.starts_with("Rss:")) return std::stoll(line.substr(4)) << 10;
+  }
+  ADD_FAILURE() << path << " is not mapped";
+  return 0;
+}
+
+TEST(MappedFileTest, GivesPagesBackAndReadsThemAgain) {
+  const TestFolder folder;
+  std::string text(int64_t{1} << 20, 'x');
+  text[600000] = 'y';
+  WriteBytes(folder / "large", text);
+  const auto file = MappedFile::Open(folder / "large");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_EQ(Text(*file), text);
+  EXPECT_EQ(ResidentBytes(folder / "large"), 1 << 20);
+  file->Release(file->bytes().subspan(300000, 400000));
+  EXPECT_LE(ResidentBytes(folder / "large"), (1 << 20) - 400000);
+  EXPECT_EQ(Text(*file), text);
+  file->Release(file->bytes());
+  EXPECT_EQ(ResidentBytes(folder / "large"), 0);
+  EXPECT_EQ(Text(*file), text);
+}
+
+TEST(MappedFileTest, GivesBackNothingElse) {
+  const TestFolder folder;
+  WriteBytes(folder / "a", std::string(10000, 'a'));
+  const auto file = MappedFile::Open(folder / "a");
+  ASSERT_TRUE(file.ok()) << file.status();
+  const std::vector<std::byte> other(1 << 16, std::byte{7});
+  file->Release(other);
+  file->Release({});
+  file->Release({file->bytes().data(), file->bytes().size() + (1 << 16)});
+  EXPECT_EQ(std::count(other.begin(), other.end(), std::byte{7}), 1 << 16);
+  EXPECT_EQ(Text(*file), std::string(10000, 'a'));
 }
 
 TEST(MappedFileTest, AnEmptyFileIsEmpty) {

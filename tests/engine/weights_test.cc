@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/safetensors.h"
+#include "kernels/bf16.h"
 #include "tests/support/model_files.h"
 
 namespace eddy {
@@ -201,6 +202,54 @@ TEST_F(WeightsTest, TellsEverythingThatDoesNotFitAtOnce) {
                              HasSubstr("weight is F32 [3, 2], expected [2, 3]"),
                              HasSubstr("\"extra\" (F32 [1]) has no place"),
                              HasSubstr("\"another\\n\" (F32 [1, 1]) has no place")));
+}
+
+TEST_F(WeightsTest, TellsHowMuchIsRead) {
+  const Safetensors file = File(SafetensorsBytes({{"bias", {{3}, {1.0f, -2.0f, 0.5f}}},
+                                                  {"buffer", {{5}, {1, 2, 3, 4, 5}}},
+                                                  {"table", {{2, 2}, {1, 2, 3, 4}}},
+                                                  {"weight", {{2, 3}, {1, 2, 3, 4, 5, 6}}}}));
+  std::vector<int64_t> done;
+  Weights weights(file, *backend_, DType::kBF16, [&](int64_t done_bytes, int64_t all_bytes) {
+    EXPECT_EQ(all_bytes, 4 * (3 + 5 + 4 + 6));
+    done.push_back(done_bytes);
+  });
+  weights.ReadVector("bias", {3});
+  weights.ReadTable("table", {2, 2});
+  weights.ReadMatrix("table", {2, 2});  // counts once
+  weights.ReadMatrixRows("weight", {2, 3}, 0, 1);
+  weights.ReadMatrixRows("weight", {2, 3}, 1, 2);
+  weights.Ignore("buffer");
+  ASSERT_TRUE(weights.Finish().ok());
+  EXPECT_THAT(done, testing::ElementsAre(12, 28, 28, 40, 52, 72));
+}
+
+// Matrices and tables of several pieces, whose last one is not full.
+TEST_F(WeightsTest, PiecesMakeTheSameMatrix) {
+  const int64_t rows = 83, columns = Weights::kPieceBytes / 64 / 4;  // 64 rows are a piece
+  std::vector<float> values(static_cast<size_t>(rows * columns));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i % 8191) * 0.125f;
+  const Safetensors file = File(SafetensorsBytes({{"w", {{rows, columns}, values}}}));
+  const Tensor whole(values.data(), DType::kF32, {rows, columns});
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+    Weights weights(file, *backend_, dtype);
+    const Tensor table = weights.ReadTable("w", {rows, columns});
+    const Matrix matrix = weights.ReadMatrix("w", {rows, columns});
+    const auto loaded = weights.Finish();
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    const Matrix expected = *backend_->PackMatrix(whole, dtype);
+    ASSERT_EQ(matrix.buffer.bytes(), expected.buffer.bytes());
+    EXPECT_EQ(std::memcmp(matrix.buffer.data(), expected.buffer.data(),
+                          static_cast<size_t>(expected.buffer.bytes())),
+              0)
+        << DTypeName(dtype);
+    for (const size_t i : {size_t{0}, values.size() / 2, values.size() - 1}) {
+      const float value = dtype == DType::kF32
+                              ? static_cast<const float*>(table.data())[i]
+                              : Bf16ToF32(static_cast<const uint16_t*>(table.data())[i]);
+      EXPECT_EQ(value, dtype == DType::kF32 ? values[i] : Bf16ToF32(F32ToBf16(values[i])));
+    }
+  }
 }
 
 TEST_F(WeightsTest, ALongListIsCut) {

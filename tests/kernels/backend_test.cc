@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/kernels/kernel_fixture.h"
@@ -108,6 +109,43 @@ TEST(BackendTest, BeginStepHandsTheRowsBack) {
   EXPECT_EQ(rows.slot[1], 3);
   EXPECT_EQ(rows.logits_token[1], 2);
   EXPECT_EQ(backend->BeginStep(RowsFixture({}, {}).rows()).token_count, 0);
+}
+
+TEST(BackendTest, AMatrixPackedInPartsIsTheSame) {
+  Numbers numbers(3);
+  const int64_t out_size = 53, in_size = 70;
+  std::vector<float> weight = numbers.Normal(out_size * in_size);
+  const auto bytes_of = [](const Matrix& matrix) {
+    return std::string(static_cast<const char*>(matrix.buffer.data()),
+                       static_cast<size_t>(matrix.buffer.bytes()));
+  };
+  for (const int threads : {1, 2}) {
+    const auto backend = BackendOf("auto", threads);
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8, DType::kI4}) {
+      const Matrix whole = *backend->PackMatrix(View(weight, {out_size, in_size}), dtype);
+      const Matrix parts = *backend->AllocateMatrix(out_size, in_size, dtype);
+      EXPECT_EQ(parts.out_size, out_size);
+      EXPECT_EQ(parts.in_size, in_size);
+      const std::pair<int64_t, int64_t> rows[] = {{48, 5}, {0, 16}, {16, 32}};  // in any order
+      for (const auto& [begin, count] : rows) {
+        backend->PackRows(Tensor(weight.data() + begin * in_size, DType::kF32, {count, in_size}),
+                          begin, parts);
+      }
+      EXPECT_EQ(bytes_of(parts), bytes_of(whole)) << DTypeName(dtype);
+    }
+  }
+}
+
+TEST(BackendDeathTest, PartsOfAMatrixAreWholePanels) {
+  const auto backend = BackendOf("auto");
+  std::vector<float> weight(64 * 3);
+  const Matrix matrix = *backend->AllocateMatrix(40, 3, DType::kF32);
+  EXPECT_DEATH(backend->PackRows(View(weight, {16, 3}), 8, matrix), "16 rows from 8 of 40");
+  EXPECT_DEATH(backend->PackRows(View(weight, {8, 3}), 16, matrix), "8 rows from 16 of 40");
+  EXPECT_DEATH(backend->PackRows(View(weight, {16, 3}), 32, matrix), "16 rows from 32 of 40");
+  EXPECT_DEATH(backend->PackRows(View(weight, {16, 4}), 0, matrix), "4 vs 3");
+  const QuantisedMatrix quantised = {DType::kI8, 16, 3, nullptr, nullptr};
+  EXPECT_DEATH(backend->PackQuantisedRows(quantised, 0, matrix), "f32");
 }
 
 TEST(BackendDeathTest, WrongRowsAbort) {

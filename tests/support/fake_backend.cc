@@ -136,11 +136,12 @@ void FakeBackend::Sample(const Tensor& logits, std::span<const SampleRow> rows,
   });
 }
 
-absl::StatusOr<Matrix> FakeBackend::PackMatrix(const Tensor&, DType) {
+absl::StatusOr<Matrix> FakeBackend::AllocateMatrix(int64_t, int64_t, DType) {
   return absl::UnimplementedError("The fake backend has no matrices.");
 }
-absl::StatusOr<Matrix> FakeBackend::PackQuantised(const QuantisedMatrix&) {
-  return absl::UnimplementedError("The fake backend has no matrices.");
+void FakeBackend::PackRows(const Tensor&, int64_t, const Matrix&) { std::abort(); }
+void FakeBackend::PackQuantisedRows(const QuantisedMatrix&, int64_t, const Matrix&) {
+  std::abort();
 }
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) { std::abort(); }

@@ -52,8 +52,9 @@ class FakeBackend : public Backend {
               std::span<SampleResult> results) override;
 
   // ---- ops it does not have: abort ----
-  absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;
-  absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix&) override;
+  absl::StatusOr<Matrix> AllocateMatrix(int64_t, int64_t, DType) override;
+  void PackRows(const Tensor&, int64_t, const Matrix&) override;
+  void PackQuantisedRows(const QuantisedMatrix&, int64_t, const Matrix&) override;
   void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
   void Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) override;
   void MatMulGroup(std::span<const Product>) override;
