@@ -22,7 +22,7 @@
 #include "eddy/v1/sessions.pb.h"
 #include "engine/model.h"
 #include "engine/request.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace eddy {
 
@@ -41,8 +41,13 @@ struct WireRules {
 absl::Status CheckModel(const WireRules& rules, const std::string& name);
 // 1 to 128 of [A-Za-z0-9._:-]. `field` names it in the sentence.
 absl::Status CheckSessionName(const std::string& field, const std::string& name);
-// The token ids of a prompt. An empty one is fine here.
-absl::StatusOr<std::vector<int32_t>> ToTokens(const WireRules& rules, const v1::Prompt& prompt);
+// The token ids of a prompt, as TurnRequest has them. An empty one is fine here.
+struct PromptTokens {
+  std::vector<int32_t> opening;
+  std::vector<int32_t> closing;
+  std::vector<int32_t> tokens;
+};
+absl::StatusOr<PromptTokens> ToPrompt(const WireRules& rules, const v1::Prompt& prompt);
 // Text to ids; the length is checked before, the number of ids after.
 absl::StatusOr<std::vector<int32_t>> Tokenize(const WireRules& rules, const std::string& field,
                                               const std::string& text);

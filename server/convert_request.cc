@@ -127,15 +127,23 @@ absl::StatusOr<std::string> Detokenize(const WireRules& rules, const std::string
   return rules.tokenizer->Decode(tokens);
 }
 
-absl::StatusOr<std::vector<int32_t>> ToTokens(const WireRules& rules, const v1::Prompt& prompt) {
+absl::StatusOr<PromptTokens> ToPrompt(const WireRules& rules, const v1::Prompt& prompt) {
+  PromptTokens result;
   switch (prompt.content_case()) {
-    case v1::Prompt::kText:
-      return Tokenize(rules, "prompt.text", prompt.text());
+    case v1::Prompt::kText: {
+      EDDY_ASSIGN_OR_RETURN(result.tokens, Tokenize(rules, "prompt.text", prompt.text()));
+      // What stands before every text stands there once in a session.
+      const auto begin = result.tokens.begin() + rules.tokenizer->prefix_token_count();
+      result.opening.assign(result.tokens.begin(), begin);
+      result.tokens.erase(result.tokens.begin(), begin);
+      return result;
+    }
     case v1::Prompt::kTokenIds: {
       const auto& ids = prompt.token_ids().ids();
       EDDY_RETURN_IF_ERROR(
           CheckTokenIds(rules, "prompt.token_ids.ids", ids, rules.prompt_token_count_max));
-      return std::vector<int32_t>(ids.begin(), ids.end());
+      result.tokens.assign(ids.begin(), ids.end());
+      return result;
     }
     case v1::Prompt::CONTENT_NOT_SET:
       break;
@@ -245,8 +253,11 @@ absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules,
   EDDY_ASSIGN_OR_RETURN(turn.stop, ToStop(rules, request.stop()));
   EDDY_RETURN_IF_ERROR(SetOutput(request.output(), &turn));
   // Last, for it costs most.
-  EDDY_ASSIGN_OR_RETURN(turn.prompt, ToTokens(rules, request.prompt()));
-  if (turn.prompt.empty() && turn.session_name.empty()) {
+  EDDY_ASSIGN_OR_RETURN(PromptTokens prompt, ToPrompt(rules, request.prompt()));
+  turn.prompt = std::move(prompt.tokens);
+  turn.opening = std::move(prompt.opening);
+  turn.closing = std::move(prompt.closing);
+  if (turn.prompt.empty() && turn.opening.empty() && turn.session_name.empty()) {
     return absl::InvalidArgumentError(
         "prompt is empty: without a session that has read something, at least 1 token is needed.");
   }

@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/status_macros.h"
 #include "server/flags.h"
 #include "server/server.h"
