@@ -94,6 +94,10 @@ absl::Status ConverseReactor::Open(const v1::ConverseRequest::Open& open) {
 absl::Status ConverseReactor::Append(const v1::ConverseRequest::Append& append) {
   EDDY_RETURN_IF_ERROR(CheckNoTurnRuns("append"));
   EDDY_ASSIGN_OR_RETURN(PromptTokens prompt, ToPrompt(env_.rules, append.prompt()));
+  if (prompt.of_messages && !appended_.tokens.empty()) {
+    return absl::InvalidArgumentError(
+        "append.prompt.messages came after another prompt of the same turn: send all at once.");
+  }
   const std::vector<int32_t>& tokens = prompt.tokens;
   const size_t token_count = appended_.tokens.size() + tokens.size();
   if (token_count > static_cast<size_t>(env_.rules.prompt_token_count_max)) {
@@ -140,10 +144,7 @@ absl::StatusOr<TurnRequest> ConverseReactor::MakeTurn(
     const TimePoint own = now + std::chrono::milliseconds(generate.deadline_ms());
     turn.deadline = turn.deadline ? std::min(*turn.deadline, own) : own;
   }
-  PromptTokens prompt = std::exchange(appended_, {});
-  turn.prompt = std::move(prompt.tokens);
-  turn.opening = std::move(prompt.opening);
-  turn.closing = std::move(prompt.closing);
+  SetPrompt(env_.rules, std::exchange(appended_, {}), &turn);
   return turn;
 }
 

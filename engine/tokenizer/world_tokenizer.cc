@@ -34,6 +34,10 @@ class WorldTokenizer : public Tokenizer {
     }
     return tokens;
   }
+  std::optional<int32_t> SpecialToken(std::string_view name) const override {
+    if (name == "<|rwkv_tokenizer_end_of_text|>") return 0;
+    return std::nullopt;
+  }
   std::string_view TokenBytes(int32_t token) const override { return texts_.Bytes(token); }
 
  private:

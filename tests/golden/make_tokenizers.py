@@ -290,8 +290,8 @@ def texts():
     made += [f"a {s} b".encode() for s in SPECIAL]
     made += ["".join(SPECIAL).encode(), b"x<word>y <word>", b" <strip>  <strip>x"]
     made += INVALID
-    made += [random_text(rng, SPECIAL).encode() for _ in range(60)]
-    made += [random_bytes(rng, SPECIAL) for _ in range(16)]
+    made += [random_text(rng, SPECIAL).encode() for _ in range(40)]
+    made += [random_bytes(rng, SPECIAL) for _ in range(12)]
     return made
 
 
