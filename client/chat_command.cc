@@ -21,7 +21,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy chat --session anna --create        the session stays; continue it later or elsewhere
   eddy chat --stop $'\n\n'                 a reply ends at the first empty line
 
-The model reads each line with its line end and goes on from there; nothing else is added. Ctrl-C
+A model with a chat template reads each line as a message of the user, and --prompt as the system's.
+Another one reads each line with its line end and goes on from there; nothing else is added. Ctrl-C
 ends the reply that runs, or the chat while it waits for a line. /help lists the commands.)";
 
 constexpr char kCommands[] =
@@ -45,13 +46,20 @@ class Chat {
 
   int Run() {
     Client client(MakeClientOptions(context_));
+    v1::Model model;
+    if (const grpc::Status status = client.GetModel(flags_.session.model, &model); !status.ok()) {
+      return ReportFailure(console_, status, context_.server);
+    }
+    sends_messages_ = !model.chat_template().empty();
     v1::ConverseRequest::Open open;
     open.set_model(flags_.session.model);
     open.set_session(flags_.session.session);
     open.set_create_session(flags_.session.create);
     conversation_ = client.Converse(open);
-    if (!flags_.opening.empty()) {
-      Append(flags_.opening);
+    if (!flags_.opening.empty() && sends_messages_) {
+      AddMessage("system", flags_.opening);
+    } else if (!flags_.opening.empty()) {
+      AppendText(flags_.opening);
     }
     if (console_.in_is_terminal) {
       console_.err << kCommands;
@@ -103,12 +111,27 @@ class Chat {
       console_.err << "eddy: this line is not sent: " << problem << std::endl;
       return kExitOk;
     }
-    Append(line.text);
+    if (sends_messages_) {
+      // Without the line end, which is the template's.
+      AddMessage("user", line.text.substr(0, line.text.size() - 1));
+      v1::Prompt prompt;
+      prompt.mutable_messages()->Swap(&messages_);
+      conversation_->Append(prompt);
+      messages_.Clear();
+    } else {
+      AppendText(line.text);
+    }
     return Reply();
   }
 
+  void AddMessage(const std::string& role, const std::string& content) {
+    v1::ChatMessage* const message = messages_.add_messages();
+    message->set_role(role);
+    message->set_content(content);
+  }
+
   // A failure shows at the turn that follows, with its reason.
-  void Append(const std::string& text) {
+  void AppendText(const std::string& text) {
     v1::Prompt prompt;
     prompt.set_text(text);
     conversation_->Append(prompt);
@@ -154,6 +177,8 @@ class Chat {
   Console& console_;
   v1::ConverseRequest::Generate generate_;
   std::unique_ptr<Conversation> conversation_;
+  bool sends_messages_ = false;
+  v1::Messages messages_;  // since the last reply
 };
 
 }  // namespace

@@ -163,6 +163,14 @@ absl::StatusOr<std::string> Config::String(const std::string& key) const {
   return value->get<std::string>();
 }
 
+absl::StatusOr<std::string> Config::TokenName(const std::string& key) const {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return std::string();
+  if (value->is_object() && value->contains("content")) value = &(*value)["content"];
+  if (!value->is_string()) return Error(key, "expected a token");
+  return value->get<std::string>();
+}
+
 absl::StatusOr<size_t> Config::Choice(const std::string& key,
                                       std::span<const std::string_view> known,
                                       std::optional<size_t> fallback) const {

@@ -54,6 +54,8 @@ class Config {
                             std::optional<bool> fallback = std::nullopt) const;
   // Of at least one byte.
   absl::StatusOr<std::string> String(const std::string& key) const;
+  // A string, or an object whose member "content" is one; empty when absent.
+  absl::StatusOr<std::string> TokenName(const std::string& key) const;
   // The index in `known` of a string that must be one of them.
   absl::StatusOr<size_t> Choice(const std::string& key, std::span<const std::string_view> known,
                                 std::optional<size_t> fallback = std::nullopt) const;

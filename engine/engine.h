@@ -20,7 +20,7 @@
 #include "engine/model.h"
 #include "engine/request.h"
 #include "engine/token_stream.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace eddy {

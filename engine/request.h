@@ -50,6 +50,12 @@ struct TurnRequest {
   // Token ids. May be empty only when the session ends with a generated token: the turn goes on
   // from it.
   std::vector<int32_t> prompt;
+  // Read before the prompt, so that a conversation of many turns has the tokens of a single text:
+  // `opening` by a session that has no tokens yet ("<s>"), `closing` by one that has some and does
+  // not end with it (the end of the turn that the model spoke). At most kFrameTokensMax each.
+  std::vector<int32_t> opening;
+  std::vector<int32_t> closing;
+  static constexpr int64_t kFrameTokensMax = 1024;  // as many as a session remembers
   SamplingParams sampling;
   StopConditions stop;
   std::optional<TimePoint> deadline;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/status_macros.h"
 
 namespace eddy {
@@ -46,9 +46,17 @@ absl::Status CheckToken(std::string_view field, int64_t index, int32_t token,
 
 absl::Status CheckPrompt(const TurnRequest& request, const RequestLimits& limits) {
   const auto count = static_cast<int64_t>(request.prompt.size());
-  if (count == 0 && request.session_name.empty()) {
+  if (count == 0 && request.opening.empty() && request.session_name.empty()) {
     return absl::InvalidArgumentError(
         "prompt is empty; without a session to continue it needs at least one token.");
+  }
+  for (const auto* const frame : {&request.opening, &request.closing}) {
+    EDDY_RETURN_IF_ERROR(
+        CheckCount("the prompt's frame", frame->size(), TurnRequest::kFrameTokensMax));
+    for (size_t i = 0; i < frame->size(); ++i) {
+      EDDY_RETURN_IF_ERROR(CheckToken("the prompt's frame", static_cast<int64_t>(i), (*frame)[i],
+                                      limits.vocabulary_size));
+    }
   }
   if (count > limits.prompt_token_count_max) {
     return absl::InvalidArgumentError(absl::StrCat("prompt has ", count, " tokens; the limit is ",

@@ -11,7 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace eddy {

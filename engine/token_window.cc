@@ -20,6 +20,16 @@ void TokenWindow::Append(int32_t token) {
   if (keeps_counts_) Count(token, 1);
 }
 
+bool TokenWindow::EndsWith(std::span<const int32_t> tokens) const {
+  if (tokens.size() > ring_.size()) return false;
+  // The oldest is at oldest_ once the ring is full, at 0 before, where oldest_ is, too.
+  const size_t first = oldest_ + ring_.size() - tokens.size();
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (ring_[(first + i) % ring_.size()] != tokens[i]) return false;
+  }
+  return true;
+}
+
 void TokenWindow::KeepCounts(bool keep) {
   if (keep == keeps_counts_) return;
   keeps_counts_ = keep;

@@ -23,6 +23,8 @@ class TokenWindow {
   // Append.
   std::span<const TokenCount> counts() const { return counts_; }
   size_t size() const { return ring_.size(); }
+  // Whether the last tokens are these; never when they are more than the window has.
+  bool EndsWith(std::span<const int32_t> tokens) const;
 
  private:
   void Count(int32_t token, int32_t change);

@@ -51,6 +51,7 @@ Turn::Turn(const TurnContext& context, TurnRequest request, std::shared_ptr<Toke
 
 absl::Status Turn::Begin(Session& session, TimePoint now) {
   EDDY_CHECK(!begun() && !ended_);
+  CompletePrompt(session);
   const auto prompt_size = static_cast<int64_t>(request_.prompt.size());
   if (prompt_size == 0 && session.pending_token() < 0) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -64,6 +65,9 @@ absl::Status Turn::Begin(Session& session, TimePoint now) {
                      "' is at position ", session.position(), "; model ", context_.model->name,
                      " holds at most ", position_max, " tokens a session."));
   }
+  if (context_.tokenizer != nullptr) {
+    detokenizer_.emplace(*context_.tokenizer, session.position() == 0 && !PromptHasText());
+  }
   session_ = &session;
   begun_at_ = now;
   prompt_tokens_ = session.position() + prompt_size;
@@ -72,6 +76,21 @@ absl::Status Turn::Begin(Session& session, TimePoint now) {
   context_.metrics->prefix_reuse_tokens.Add(reused_tokens_);
   context_.metrics->request_queue_time.Observe(Seconds(now - submitted_));
   return absl::OkStatus();
+}
+
+void Turn::CompletePrompt(Session& session) {
+  std::vector<int32_t>& prompt = request_.prompt;
+  if (session.position() == 0) {
+    prompt.insert(prompt.begin(), request_.opening.begin(), request_.opening.end());
+  } else if (!session.window().EndsWith(request_.closing)) {
+    prompt.insert(prompt.begin(), request_.closing.begin(), request_.closing.end());
+  }
+}
+
+bool Turn::PromptHasText() const {
+  return std::any_of(request_.prompt.begin(), request_.prompt.end(), [this](int32_t token) {
+    return !context_.tokenizer->TokenBytes(token).empty();
+  });
 }
 
 MovableTurn Turn::Movable() const {
@@ -152,7 +171,7 @@ void Turn::FinishWith(TokenChunk chunk, FinishReason reason, TimePoint now) {
   const bool at_sequence = chunk.has_token && reason == FinishReason::kStopSequence;
   if (!at_sequence) {
     std::string rest;
-    utf8_.Finish(&rest);
+    if (detokenizer_) detokenizer_->Finish(&rest);
     if (!stop_matcher_.Feed(rest, &chunk.text)) stop_matcher_.Flush(&chunk.text);
   }
   chunk.finish_reason = reason;
@@ -193,9 +212,9 @@ bool Turn::IsEndOfText(int32_t token) const {
 }
 
 bool Turn::AppendText(int32_t token, TokenChunk* chunk) {
-  if (context_.tokenizer == nullptr) return false;
+  if (!detokenizer_) return false;
   std::string text;
-  utf8_.Feed(context_.tokenizer->TokenBytes(token), &text);
+  detokenizer_->Feed(token, &text);
   if (generated_count_ <= request_.stop.min_tokens) {
     chunk->text = std::move(text);
     return false;

@@ -22,7 +22,7 @@
 #include "engine/session.h"
 #include "engine/stop_matcher.h"
 #include "engine/token_stream.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/backend.h"
 
 namespace eddy {
@@ -74,6 +74,9 @@ class Turn {
   uint64_t last_move = 0;     // as in MovableTurn
 
  private:
+  // Puts before the prompt what the session wants there.
+  void CompletePrompt(Session& session);
+  bool PromptHasText() const;
   bool IsEndOfText(int32_t token) const;
   // Adds to the chunk the token's text as far as it may be sent. True when a stop sequence is
   // complete.
@@ -93,7 +96,7 @@ class Turn {
   Session* session_ = nullptr;
   size_t prompt_read_count_ = 0;
   int64_t generated_count_ = 0;
-  Utf8Stream utf8_;
+  std::optional<Detokenizer> detokenizer_;  // none: no text, or not begun
   StopMatcher stop_matcher_;
   bool ended_ = false;
 

@@ -93,14 +93,23 @@ absl::Status ConverseReactor::Open(const v1::ConverseRequest::Open& open) {
 
 absl::Status ConverseReactor::Append(const v1::ConverseRequest::Append& append) {
   EDDY_RETURN_IF_ERROR(CheckNoTurnRuns("append"));
-  EDDY_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, ToTokens(env_.rules, append.prompt()));
-  const size_t token_count = appended_.size() + tokens.size();
+  EDDY_ASSIGN_OR_RETURN(PromptTokens prompt, ToPrompt(env_.rules, append.prompt()));
+  if (prompt.of_messages && !appended_.tokens.empty()) {
+    return absl::InvalidArgumentError(
+        "append.prompt.messages came after another prompt of the same turn: send all at once.");
+  }
+  const std::vector<int32_t>& tokens = prompt.tokens;
+  const size_t token_count = appended_.tokens.size() + tokens.size();
   if (token_count > static_cast<size_t>(env_.rules.prompt_token_count_max)) {
     return absl::InvalidArgumentError(
         absl::StrCat("append.prompt makes ", token_count, " tokens for the next turn: at most ",
                      env_.rules.prompt_token_count_max, " are allowed."));
   }
-  appended_.insert(appended_.end(), tokens.begin(), tokens.end());
+  if (appended_.tokens.empty()) {
+    appended_ = std::move(prompt);
+  } else {
+    appended_.tokens.insert(appended_.tokens.end(), tokens.begin(), tokens.end());
+  }
   return absl::OkStatus();
 }
 
@@ -135,7 +144,7 @@ absl::StatusOr<TurnRequest> ConverseReactor::MakeTurn(
     const TimePoint own = now + std::chrono::milliseconds(generate.deadline_ms());
     turn.deadline = turn.deadline ? std::min(*turn.deadline, own) : own;
   }
-  turn.prompt = std::exchange(appended_, {});
+  SetPrompt(env_.rules, std::exchange(appended_, {}), &turn);
   return turn;
 }
 

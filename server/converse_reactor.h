@@ -76,7 +76,7 @@ class ConverseReactor final : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   bool is_open_ = false;
   std::string session_name_;
   bool create_session_ = false;
-  std::vector<int32_t> appended_;  // what the next turn reads
+  PromptTokens appended_;  // what the next turn reads
 
   struct RunningTurn {
     uint32_t number;

@@ -95,7 +95,7 @@ void ToProto(const SessionInfo& info, const std::string& model_name, v1::Session
 }
 
 void ToProto(const ModelInfo& info, const BackendInfo& backend, int64_t state_bytes,
-             bool has_tokenizer, v1::Model* proto) {
+             const WireRules& rules, v1::Model* proto) {
   proto->set_name(info.name);
   proto->set_family(info.family);
   proto->set_parameter_count(static_cast<uint64_t>(info.parameter_count));
@@ -107,7 +107,10 @@ void ToProto(const ModelInfo& info, const BackendInfo& backend, int64_t state_by
   proto->set_numeric_path(backend.numeric_path);
   proto->set_backend(backend.name);
   proto->set_target(backend.target);
-  proto->set_has_tokenizer(has_tokenizer);
+  proto->set_has_tokenizer(rules.tokenizer != nullptr);
+  if (rules.chat_template != nullptr && rules.chat_template->ok()) {
+    proto->set_chat_template((*rules.chat_template)->name());
+  }
   for (int32_t id : info.end_of_text_ids) proto->add_end_of_text_ids(static_cast<uint32_t>(id));
   proto->set_position_max(static_cast<uint64_t>(info.position_max));
 }

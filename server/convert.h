@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -22,7 +23,8 @@
 #include "eddy/v1/sessions.pb.h"
 #include "engine/model.h"
 #include "engine/request.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/chat_template.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace eddy {
 
@@ -31,6 +33,8 @@ struct WireRules {
   std::string model_name;
   int32_t vocabulary_size = 0;
   const Tokenizer* tokenizer = nullptr;  // null: prompts are token ids; outlives the rules
+  // The model's, or why there is none; null: the folder says nothing.
+  std::shared_ptr<const absl::StatusOr<ChatTemplate>> chat_template;
   int64_t prompt_bytes_max = int64_t{4} << 20;
   int64_t prompt_token_count_max = int64_t{1} << 20;
   int64_t max_tokens_limit = int64_t{1} << 20;
@@ -41,8 +45,13 @@ struct WireRules {
 absl::Status CheckModel(const WireRules& rules, const std::string& name);
 // 1 to 128 of [A-Za-z0-9._:-]. `field` names it in the sentence.
 absl::Status CheckSessionName(const std::string& field, const std::string& name);
-// The token ids of a prompt. An empty one is fine here.
-absl::StatusOr<std::vector<int32_t>> ToTokens(const WireRules& rules, const v1::Prompt& prompt);
+// A prompt's token ids. An empty one is fine here.
+struct PromptTokens : ChatTokens {
+  bool of_messages = false;
+};
+absl::StatusOr<PromptTokens> ToPrompt(const WireRules& rules, const v1::Prompt& prompt);
+// Gives them to the turn, and to its stop conditions what ends the model's message.
+void SetPrompt(const WireRules& rules, PromptTokens prompt, TurnRequest* turn);
 // Text to ids; the length is checked before, the number of ids after.
 absl::StatusOr<std::vector<int32_t>> Tokenize(const WireRules& rules, const std::string& field,
                                               const std::string& text);
@@ -70,7 +79,7 @@ void ToProto(const Usage& usage, v1::Usage* proto);
 void ToProto(const TokenLogProb& log_prob, v1::TokenLogProb* proto);
 void ToProto(const SessionInfo& info, const std::string& model_name, v1::Session* proto);
 void ToProto(const ModelInfo& info, const BackendInfo& backend, int64_t state_bytes,
-             bool has_tokenizer, v1::Model* proto);
+             const WireRules& rules, v1::Model* proto);
 grpc::Status ToGrpc(const absl::Status& status);
 // ToGrpc, and with RESOURCE_EXHAUSTED the trailer grpc-retry-pushback-ms. Before the call's Finish.
 grpc::Status EndCall(grpc::ServerContextBase* context, const absl::Status& status,

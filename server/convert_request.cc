@@ -127,22 +127,76 @@ absl::StatusOr<std::string> Detokenize(const WireRules& rules, const std::string
   return rules.tokenizer->Decode(tokens);
 }
 
-absl::StatusOr<std::vector<int32_t>> ToTokens(const WireRules& rules, const v1::Prompt& prompt) {
+namespace {
+
+absl::StatusOr<PromptTokens> RenderMessages(const WireRules& rules, const v1::Messages& wire) {
+  EDDY_RETURN_IF_ERROR(NeedsTokenizer(rules, "prompt.messages", "token ids"));
+  if (rules.chat_template == nullptr) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "prompt.messages is set but model \"", rules.model_name,
+        "\" has no chat template: use text, or say eddy_chat_template in its folder."));
+  }
+  EDDY_RETURN_IF_ERROR(rules.chat_template->status());
+  std::vector<ChatMessage> messages;
+  int64_t byte_count = 0;
+  for (const v1::ChatMessage& message : wire.messages()) {
+    byte_count += static_cast<int64_t>(message.content().size());
+    messages.push_back({message.role(), message.content()});
+  }
+  if (byte_count > rules.prompt_bytes_max) {
+    return TooMany("prompt.messages", byte_count, "bytes", rules.prompt_bytes_max);
+  }
+  PromptTokens result;
+  EDDY_ASSIGN_OR_RETURN(static_cast<ChatTokens&>(result), (*rules.chat_template)->Render(messages));
+  const auto token_count = static_cast<int64_t>(result.tokens.size());
+  if (token_count > rules.prompt_token_count_max) {
+    return TooMany("prompt.messages", token_count, "tokens", rules.prompt_token_count_max);
+  }
+  result.of_messages = true;
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<PromptTokens> ToPrompt(const WireRules& rules, const v1::Prompt& prompt) {
+  PromptTokens result;
   switch (prompt.content_case()) {
-    case v1::Prompt::kText:
-      return Tokenize(rules, "prompt.text", prompt.text());
+    case v1::Prompt::kText: {
+      EDDY_ASSIGN_OR_RETURN(result.tokens, Tokenize(rules, "prompt.text", prompt.text()));
+      // What stands before every text stands there once in a session.
+      const auto begin = result.tokens.begin() + rules.tokenizer->prefix_token_count();
+      result.opening.assign(result.tokens.begin(), begin);
+      result.tokens.erase(result.tokens.begin(), begin);
+      return result;
+    }
     case v1::Prompt::kTokenIds: {
       const auto& ids = prompt.token_ids().ids();
       EDDY_RETURN_IF_ERROR(
           CheckTokenIds(rules, "prompt.token_ids.ids", ids, rules.prompt_token_count_max));
-      return std::vector<int32_t>(ids.begin(), ids.end());
+      result.tokens.assign(ids.begin(), ids.end());
+      return result;
     }
+    case v1::Prompt::kMessages:
+      return RenderMessages(rules, prompt.messages());
     case v1::Prompt::CONTENT_NOT_SET:
       break;
   }
   return absl::InvalidArgumentError(
-      "prompt is missing: set prompt.text or prompt.token_ids (an empty one goes on with a "
-      "session).");
+      "prompt is missing: set prompt.text, prompt.token_ids or prompt.messages (an empty text goes "
+      "on with a session).");
+}
+
+void SetPrompt(const WireRules& rules, PromptTokens prompt, TurnRequest* turn) {
+  turn->prompt = std::move(prompt.tokens);
+  turn->opening = std::move(prompt.opening);
+  turn->closing = std::move(prompt.closing);
+  if (!prompt.of_messages) return;
+  const ChatTemplate& chat = **rules.chat_template;
+  const auto add = [](const auto& from, auto* to) {
+    to->insert(to->end(), from.begin(), from.end());
+  };
+  add(chat.stop_token_ids(), &turn->stop.token_ids);
+  add(chat.stop_sequences(), &turn->stop.sequences);
 }
 
 absl::StatusOr<SamplingParams> ToSampling(const WireRules& rules, const v1::Sampling& sampling) {
@@ -245,8 +299,9 @@ absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules,
   EDDY_ASSIGN_OR_RETURN(turn.stop, ToStop(rules, request.stop()));
   EDDY_RETURN_IF_ERROR(SetOutput(request.output(), &turn));
   // Last, for it costs most.
-  EDDY_ASSIGN_OR_RETURN(turn.prompt, ToTokens(rules, request.prompt()));
-  if (turn.prompt.empty() && turn.session_name.empty()) {
+  EDDY_ASSIGN_OR_RETURN(PromptTokens prompt, ToPrompt(rules, request.prompt()));
+  SetPrompt(rules, std::move(prompt), &turn);
+  if (turn.prompt.empty() && turn.opening.empty() && turn.session_name.empty()) {
     return absl::InvalidArgumentError(
         "prompt is empty: without a session that has read something, at least 1 token is needed.");
   }

@@ -16,7 +16,8 @@
 #include "absl/status/statusor.h"
 #include "engine/engine.h"
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/chat_template.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/status_macros.h"
 #include "server/flags.h"
 #include "server/load_progress.h"
@@ -87,7 +88,15 @@ void DrainUnlessToldTwice(Server* server, Duration grace, const sigset_t& signal
 int Serve(const Flags& flags, const sigset_t& signals) {
   absl::StatusOr<std::unique_ptr<Engine>> engine = MakeEngine(flags);
   if (!engine.ok()) return Fail(engine.status());
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(**engine, flags.server);
+  ServerOptions options = flags.server;
+  if ((*engine)->tokenizer() != nullptr) {
+    auto chat = ChatTemplate::Load(flags.model_folder, *(*engine)->tokenizer());
+    if (!absl::IsNotFound(chat.status())) {
+      options.chat_template =
+          std::make_shared<const absl::StatusOr<ChatTemplate>>(std::move(chat));
+    }
+  }
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(**engine, options);
   if (!server.ok()) return Fail(server.status());
   std::cerr << StartReport(**engine, flags.server, flags.grace);
   const std::string& metrics = (*server)->metrics_address();

@@ -14,7 +14,7 @@ namespace {
 absl::StatusOr<v1::ListModelsResponse> Answer(const ServiceEnv& env, const v1::ListModelsRequest&) {
   v1::ListModelsResponse response;
   ToProto(env.engine.model_info(), env.engine.backend_info(), env.engine.state_bytes(),
-          env.engine.tokenizer() != nullptr, response.add_models());
+          env.rules, response.add_models());
   return response;
 }
 

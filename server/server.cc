@@ -37,6 +37,7 @@ WireRules MakeRules(const Engine& engine, const ServerOptions& options) {
   rules.model_name = engine.model_info().name;
   rules.vocabulary_size = engine.model_info().vocabulary_size;
   rules.tokenizer = engine.tokenizer();
+  rules.chat_template = options.chat_template;
   rules.prompt_bytes_max = options.prompt_bytes_max;
   rules.prompt_token_count_max = engine.options().prompt_token_count_max;
   rules.max_tokens_limit = options.max_tokens_limit;

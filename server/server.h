@@ -33,6 +33,8 @@ struct ServerOptions {
   int64_t max_tokens_limit = int64_t{1} << 20;      // of a turn
   int32_t connection_call_count_max = 1024;         // calls at once on a connection
   int64_t rpc_memory_bytes_max = int64_t{1} << 30;  // of gRPC's buffers, all connections together
+  // Of the engine's tokenizer, or why there is none; null: the model's folder says nothing.
+  std::shared_ptr<const absl::StatusOr<ChatTemplate>> chat_template;
 };
 
 // Bytes of the largest message a server takes: the largest prompt in either form, and room for the

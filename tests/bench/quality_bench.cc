@@ -10,7 +10,7 @@
 #include "engine/mapped_file.h"
 #include "engine/model.h"
 #include "engine/text_loss.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/status_macros.h"
 
 namespace eddy {

@@ -61,6 +61,27 @@ TEST_F(ChatCommandTest, ALineInAReplyOut) {
   EXPECT_EQ(server_.log().Turns().size(), 2u);
 }
 
+// A model with a template gets messages: the line without its end, --prompt as the system's.
+TEST_F(ChatCommandTest, AModelWithATemplateGetsMessages) {
+  server_.set_chat_template("chatml");
+  server_.set_reply(TextReply({"yes"}));
+  const CommandResult result =
+      Run({"chat", "--prompt", "Be brief."}, CommandInput{"hello\n//x\n"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "yes\nyes\n");
+  const std::vector<v1::GenerateRequest> turns = server_.log().Turns();
+  ASSERT_EQ(turns.size(), 2u);
+  const v1::Messages& first = turns[0].prompt().messages();
+  ASSERT_EQ(first.messages_size(), 2);
+  EXPECT_EQ(first.messages(0).role(), "system");
+  EXPECT_EQ(first.messages(0).content(), "Be brief.");
+  EXPECT_EQ(first.messages(1).role(), "user");
+  EXPECT_EQ(first.messages(1).content(), "hello");
+  const v1::Messages& second = turns[1].prompt().messages();
+  ASSERT_EQ(second.messages_size(), 1);
+  EXPECT_EQ(second.messages(0).content(), "/x");
+}
+
 TEST_F(ChatCommandTest, FlagsBecomeOpenAndGenerate) {
   Run({"chat", "--session", "anna", "--create", "--model", "fake", "--prompt", "Once ",
        "--max-tokens", "5", "--temperature", "0", "--stop", "\n\n"},

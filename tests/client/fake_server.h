@@ -150,7 +150,12 @@ class FakeGeneration final : public v1::Generation::Service {
         log_.opens.push_back(request.open());
         turn.set_session(request.open().session());
       } else if (request.has_append()) {
-        turn.mutable_prompt()->mutable_text()->append(request.append().prompt().text());
+        const v1::Prompt& prompt = request.append().prompt();
+        if (prompt.has_messages()) {
+          turn.mutable_prompt()->mutable_messages()->MergeFrom(prompt.messages());
+        } else {
+          turn.mutable_prompt()->mutable_text()->append(prompt.text());
+        }
       } else if (request.has_generate()) {
         *turn.mutable_sampling() = request.generate().sampling();
         *turn.mutable_stop() = request.generate().stop();
@@ -266,6 +271,7 @@ class FakeSessions final : public v1::Sessions::Service {
 class FakeModels final : public v1::Models::Service {
  public:
   std::atomic<bool> has_tokenizer{true};
+  std::atomic<const char*> chat_template{""};
 
   static v1::Model FakeModel() {
     v1::Model model;
@@ -293,6 +299,7 @@ class FakeModels final : public v1::Models::Service {
                    v1::Model* model) override {
     *model = FakeModel();
     model->set_has_tokenizer(has_tokenizer);
+    model->set_chat_template(chat_template);
     return CheckName(request->name());
   }
 
@@ -343,6 +350,7 @@ class FakeServer {
   // How every turn from now on is answered. Before the first call.
   void set_answer(FakeAnswer answer) { generation_.set_answer(std::move(answer)); }
   void set_has_tokenizer(bool has_tokenizer) { models_.has_tokenizer = has_tokenizer; }
+  void set_chat_template(const char* name) { models_.chat_template = name; }
   void set_reply(const FakeReply& reply) {
     set_answer([reply](const v1::GenerateRequest&) { return reply; });
   }

@@ -40,7 +40,17 @@ TEST(TokenWindowTest, CountsTheLast1024TokensWheneverAskedTo) {
       for (const int32_t seen : reference) ++expected[seen];
     }
     ASSERT_EQ(Counts(window), expected) << i;
+    for (const size_t count : {size_t{0}, size_t{1}, size_t{30}, reference.size()}) {
+      if (count > reference.size()) continue;
+      std::vector<int32_t> last(reference.end() - static_cast<std::ptrdiff_t>(count),
+                                reference.end());
+      ASSERT_TRUE(window.EndsWith(last));
+      if (last.empty()) continue;
+      last.front() += 1;
+      ASSERT_FALSE(window.EndsWith(last));
+    }
   }
+  EXPECT_FALSE(window.EndsWith(std::vector<int32_t>(TokenWindow::kTokenCountMax + 1)));
   EXPECT_EQ(window.size(), TokenWindow::kTokenCountMax);
 }
 

@@ -12,7 +12,7 @@
 #include <numeric>
 
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "kernels/backend.h"
 #include "kernels/workspace.h"
 

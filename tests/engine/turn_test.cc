@@ -197,6 +197,26 @@ TEST_F(TurnTest, TextIsWholeUtf8) {
   EXPECT_EQ(Taken().text, "\xe2\x82\xac\xef\xbf\xbd\xef\xbf\xbd");
 }
 
+// A session without tokens reads the opening, one with tokens the closing unless it ends with it.
+TEST_F(TurnTest, ReadsWhatTheSessionWantsBeforeThePrompt) {
+  TurnRequest request = MakeRequest({1, 2}, 8);
+  request.opening = {50};
+  request.closing = {60, 61};
+  ASSERT_TRUE(Make(request).Begin(session_, now_).ok());
+  EXPECT_THAT(turn_->Movable().prompt, ElementsAre(50, 1, 2));
+  turn_->Read(3);
+  Accept({7});
+  turn_->Finish(FinishReason::kCancelled, now_);
+  EXPECT_EQ(Taken().usage->prompt_tokens, 3);
+  ASSERT_TRUE(Make(request).Begin(session_, now_).ok());
+  EXPECT_THAT(turn_->Movable().prompt, ElementsAre(60, 61, 1, 2));
+  turn_->Read(5);
+  Accept({60, 61});
+  turn_->Finish(FinishReason::kCancelled, now_);
+  ASSERT_TRUE(Make(request).Begin(session_, now_).ok());
+  EXPECT_THAT(turn_->Movable().prompt, ElementsAre(1, 2));
+}
+
 TEST_F(TurnTest, WithoutTokenizerThereIsNoText) {
   context_.tokenizer = nullptr;
   MakeReady(MakeRequest({1}, 2));

@@ -16,7 +16,7 @@
 #include "engine/model.h"
 #include "engine/quantise_model.h"
 #include "engine/safetensors.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "tests/fuzz/mutator.h"
 #include "tests/support/model_files.h"
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <string>
@@ -11,6 +12,7 @@
 
 #include "tests/server/request_cases.h"
 #include "tests/support/fake_model.h"
+#include "tests/support/model_files.h"
 
 namespace eddy {
 namespace {
@@ -195,6 +197,86 @@ TEST(ConvertTest, UnknownModelsAreNotQuotedAtAnyLength) {
   const absl::Status status = CheckModel(Rules(), std::string(1 << 20, 'x'));
   EXPECT_TRUE(absl::IsNotFound(status));
   EXPECT_LT(status.message().size(), 200u);
+}
+
+// ---- prompts of messages ----
+
+class ConvertMessagesTest : public testing::Test {
+ protected:
+  ConvertMessagesTest() {
+    const std::string golden = std::string(EDDY_SOURCE_DIR) + "/tests/golden/tokenizers/llama2";
+    std::filesystem::copy(golden + "/tokenizer.json", folder_ / "tokenizer.json");
+    Configure(R"({"eddy_chat_template": "llama-2", "bos_token": "<s>", "add_bos_token": true})");
+  }
+  void Configure(const std::string& config) {
+    WriteBytes(folder_ / "tokenizer_config.json", config);
+    tokenizer_ = *LoadTokenizer(folder_.path());
+    rules_ = Rules();
+    rules_.tokenizer = tokenizer_.get();
+    rules_.vocabulary_size = tokenizer_->vocabulary_size();
+    rules_.chat_template = std::make_shared<const absl::StatusOr<ChatTemplate>>(
+        ChatTemplate::Load(folder_.path(), *tokenizer_));
+  }
+  static v1::GenerateRequest Request(const std::string& role, const std::string& content) {
+    v1::GenerateRequest request;
+    v1::ChatMessage* const message = request.mutable_prompt()->mutable_messages()->add_messages();
+    message->set_role(role);
+    message->set_content(content);
+    return request;
+  }
+
+  TestFolder folder_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  WireRules rules_;
+};
+
+TEST_F(ConvertMessagesTest, AreRenderedAndEndWhereTheTemplateSays) {
+  const v1::GenerateRequest request = Request("user", "speak </s>");
+  const auto turn = ToTurnRequest(rules_, request);
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  const auto rendered =
+      (*rules_.chat_template)->Render(std::vector<ChatMessage>{{"user", "speak </s>"}});
+  EXPECT_EQ(turn->prompt, rendered->tokens);
+  EXPECT_EQ(turn->prompt.front(), 1);
+  EXPECT_THAT(turn->closing, ElementsAre(2));
+  EXPECT_THAT(turn->stop.token_ids, ElementsAre(2));
+  v1::Model model;
+  ToProto(ModelInfo(), BackendInfo(), 1, rules_, &model);
+  EXPECT_EQ(model.chat_template(), "llama-2");
+}
+
+// What stands before every text stands there once in a session.
+TEST_F(ConvertMessagesTest, ATextOpensASessionOnly) {
+  v1::GenerateRequest request;
+  request.mutable_prompt()->set_text("speak");
+  const auto turn = ToTurnRequest(rules_, request);
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_THAT(turn->opening, ElementsAre(1));
+  EXPECT_EQ(turn->prompt, *tokenizer_->EncodePlain("speak", true));
+  EXPECT_TRUE(turn->closing.empty() && turn->stop.token_ids.empty());
+}
+
+TEST_F(ConvertMessagesTest, ARefusalSaysWhy) {
+  const auto message = [this](const v1::GenerateRequest& request, absl::StatusCode code) {
+    const auto turn = ToTurnRequest(rules_, request);
+    EXPECT_EQ(turn.status().code(), code);
+    return std::string(turn.status().message());
+  };
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_THAT(message(Request("bot", "a"), kInvalid), HasSubstr("messages[0].role is \"bot\""));
+  EXPECT_THAT(message(Request("user", std::string(101, 'a')), kInvalid),
+              HasSubstr("prompt.messages has 101 bytes"));
+  rules_.prompt_token_count_max = 3;
+  EXPECT_THAT(message(Request("user", "speak"), kInvalid), HasSubstr("tokens: at most 3"));
+  Configure(R"({"chat_template": "{{ messages }}"})");
+  EXPECT_THAT(message(Request("user", "a"), absl::StatusCode::kFailedPrecondition),
+              HasSubstr("a template we cannot run"));
+  v1::Model model;
+  ToProto(ModelInfo(), BackendInfo(), 1, rules_, &model);
+  EXPECT_EQ(model.chat_template(), "");
+  rules_.chat_template = nullptr;
+  EXPECT_THAT(message(Request("user", "a"), absl::StatusCode::kFailedPrecondition),
+              HasSubstr("has no chat template"));
 }
 
 }  // namespace

@@ -7,8 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "engine/tokenizer/byte_tokenizer.h"
+#include "engine/tokenizer/chat_template.h"
 #include "tests/server/request_cases.h"
 #include "tests/server/server_fixture.h"
+#include "tests/support/model_files.h"
 
 namespace eddy {
 namespace {
@@ -135,6 +138,41 @@ TEST(GenerationServiceTest, TextThatIsNotUtf8IsRefused) {
   EXPECT_EQ(reply.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT)
       << reply.status.error_message();
   EXPECT_EQ(reply.bytes, "");
+}
+
+// Two calls with messages: the session has the tokens of the conversation as one text.
+TEST(GenerationServiceTest, AConversationInTurnsIsOneText) {
+  const std::shared_ptr<const Tokenizer> bytes = MakeByteTokenizer();
+  const TestFolder folder;
+  WriteBytes(folder / "tokenizer_config.json", R"({"eddy_chat_template": "rwkv"})");
+  ServerOptions options = QuietServer();
+  options.chat_template = std::make_shared<const absl::StatusOr<ChatTemplate>>(
+      ChatTemplate::Load(folder.path(), *bytes));
+  FakeModelOptions model;
+  model.vocabulary_size = 256;
+  ServedEngine served(Transport::kInProcess, SmallEngine(), model, options, bytes);
+  std::string text;
+  for (const std::string content : {"hi", "and  you?"}) {
+    v1::GenerateRequest request;
+    request.set_session("s");
+    request.set_create_session(true);
+    request.mutable_sampling()->set_temperature(0);
+    request.mutable_stop()->set_max_tokens(6);
+    v1::ChatMessage* const message = request.mutable_prompt()->mutable_messages()->add_messages();
+    message->set_role("user");
+    message->set_content(content);
+    const CallResult result = Generate(*served.generation, request);
+    ASSERT_TRUE(result.status.ok()) << result.status.error_message();
+    if (!text.empty()) text += "\n\n";
+    text += "User: " + content + "\n\nAssistant:";
+    EXPECT_EQ(result.tokens, FakeModel::Continue(*bytes->Encode(text), 6, 256));
+    EXPECT_EQ(result.usage.prompt_tokens(), text.size());
+    for (const int32_t token : result.tokens) text.push_back(static_cast<char>(token));
+  }
+  v1::Model served_model;
+  grpc::ClientContext context;
+  ASSERT_TRUE(served.models->Get(&context, {}, &served_model).ok());
+  EXPECT_EQ(served_model.chat_template(), "rwkv");
 }
 
 }  // namespace

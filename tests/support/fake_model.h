@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "tests/support/fake_backend.h"
 
 namespace eddy {

@@ -1,85 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/utf8.h"
 
-#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <memory>
-#include <numeric>
 #include <random>
 #include <set>
 #include <string>
-#include <vector>
-
-#include "tests/support/model_files.h"
+#include <string_view>
 
 namespace eddy {
 namespace {
-
-using testing::HasSubstr;
-
-std::unique_ptr<Tokenizer> ByteTokenizer() {
-  const TestFolder folder;
-  WriteBytes(folder / "tokenizer_config.json", R"({"tokenizer_class": "ByteTokenizer"})");
-  auto tokenizer = LoadTokenizer(folder.path());
-  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
-  return *std::move(tokenizer);
-}
-
-TEST(ByteTokenizerTest, ATokenIsAByte) {
-  const auto tokenizer = ByteTokenizer();
-  EXPECT_EQ(tokenizer->vocabulary_size(), 256);
-  std::string all(256, '\0');
-  std::iota(all.begin(), all.end(), '\0');
-  const auto tokens = tokenizer->Encode(all);
-  ASSERT_TRUE(tokens.ok());
-  ASSERT_EQ(tokens->size(), 256u);
-  for (int32_t id = 0; id < 256; ++id) {
-    EXPECT_EQ((*tokens)[static_cast<size_t>(id)], id);
-    EXPECT_EQ(tokenizer->TokenBytes(id), std::string(1, static_cast<char>(id)));
-  }
-  EXPECT_EQ(tokenizer->TokenBytes(-1), "");
-  EXPECT_EQ(tokenizer->TokenBytes(256), "");
-  EXPECT_TRUE(tokenizer->Encode("")->empty());
-}
-
-TEST(ByteTokenizerTest, DecodesWhatItEncodes) {
-  const auto tokenizer = ByteTokenizer();
-  const std::string text = "To be, or not: \u00e9 \u20ac \U0001F600";
-  EXPECT_EQ(*tokenizer->Decode(*tokenizer->Encode(text)), text);
-  EXPECT_EQ(*tokenizer->Decode({}), "");
-  EXPECT_EQ(*tokenizer->Decode(std::vector<int32_t>{'a', 0xE2, 0x82}), "a\uFFFD");
-}
-
-TEST(ByteTokenizerTest, DecodeNamesAnIdOutOfRange) {
-  const auto tokenizer = ByteTokenizer();
-  for (const int32_t id : {-1, 256, INT32_MAX, INT32_MIN}) {
-    const auto text = tokenizer->Decode(std::vector<int32_t>{65, id});
-    EXPECT_EQ(text.status().code(), absl::StatusCode::kInvalidArgument);
-    EXPECT_THAT(std::string(text.status().message()),
-                HasSubstr("token id " + std::to_string(id) + " at index 1"));
-    EXPECT_THAT(std::string(text.status().message()), HasSubstr("expected 0 to 255"));
-  }
-}
-
-TEST(LoadTokenizerTest, SaysWhatIsMissingOrUnknown) {
-  const TestFolder folder;
-  EXPECT_EQ(LoadTokenizer(folder.path()).status().code(), absl::StatusCode::kNotFound);
-  WriteBytes(folder / "tokenizer_config.json", R"({"tokenizer_class": "LlamaTokenizer"})");
-  const auto unknown = LoadTokenizer(folder.path());
-  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(unknown.status().message()),
-              HasSubstr("tokenizer_class is \"LlamaTokenizer\", expected \"ByteTokenizer\""));
-  WriteBytes(folder / "tokenizer_config.json", "{}");
-  EXPECT_THAT(std::string(LoadTokenizer(folder.path()).status().message()),
-              HasSubstr("tokenizer_class is missing"));
-  WriteBytes(folder / "tokenizer_config.json", "ByteTokenizer");
-  EXPECT_THAT(std::string(LoadTokenizer(folder.path()).status().message()),
-              HasSubstr("is not valid JSON"));
-}
-
-// ---- Utf8Stream ----
 
 std::string Whole(std::string_view bytes) {
   Utf8Stream stream;
@@ -202,6 +133,33 @@ TEST(Utf8StreamTest, AgreesWithTheNaiveRuleHoweverItIsCut) {
     }
     stream.Finish(&text);
     ASSERT_EQ(text, expected) << testing::PrintToString(bytes);
+  }
+}
+
+TEST(Utf8StreamTest, MayReplaceEachByte) {
+  const std::string r = "\uFFFD";
+  Utf8Stream stream(Utf8Stream::Invalid::kByte);
+  std::string text;
+  stream.Feed("\xF0\x9F\x98 \xF0\x9F\x98\x80\xE2\xE2\x82", &text);
+  stream.Finish(&text);
+  EXPECT_EQ(text, r + r + r + " \U0001F600" + r + r + r);
+}
+
+TEST(Utf8Test, CharactersGoThereAndBack) {
+  for (uint32_t c = 0; c <= 0x10FFFF; ++c) {
+    if (c >= 0xD800 && c <= 0xDFFF) continue;
+    const std::string bytes = Encoded(c);
+    std::string text;
+    AppendUtf8(c, &text);
+    ASSERT_EQ(text, bytes);
+    ASSERT_EQ(ValidCharacterBytes(text + "\x80"), bytes.size()) << c;
+    size_t count = 0;
+    ASSERT_EQ(DecodeCharacter(text + "a", &count), c);
+    ASSERT_EQ(count, bytes.size());
+  }
+  for (const char* invalid : {"", "\x80", "\xC0\xAF", "\xE2\x82", "\xE2\x82x", "\xED\xA0\x80",
+                              "\xF4\x90\x80\x80", "\xF0\x9F\x98", "\xFF"}) {
+    EXPECT_EQ(ValidCharacterBytes(invalid), 0u) << testing::PrintToString(invalid);
   }
 }
 
