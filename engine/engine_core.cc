@@ -84,7 +84,9 @@ absl::Status EngineCore::AllocateAll() {
       pool_, StatePool::Make(*backend_, options_.slot_count, model_->state_layout().bytes()));
   sessions_ = std::make_unique<SessionTable>(*backend_, *pool_, *store_, metrics_, options_);
 
-  const int32_t logits_count_max = options_.batch_row_count_max + options_.batch_score_count_max;
+  const int32_t logits_count_max =
+      std::min(options_.batch_row_count_max + options_.batch_score_count_max,
+               options_.batch_token_count_max);
   const Shape logits_shape = {logits_count_max, model_->info().vocabulary_size};
   EDDY_ASSIGN_OR_RETURN(logits_buffer_,
                         backend_->Allocate(logits_shape.element_count() * DTypeBytes(DType::kF32)));

@@ -178,7 +178,7 @@ TEST(SlowScoreReaderTest, IsParkedAndItsMessagesStaySmall) {
   model.vocabulary_size = 300;
   ServedEngine served(Transport::kLoopback, options, model, QuietServer(), nullptr);
   grpc::ClientContext context;
-  auto reader = served.generation->Score(&context, ScoreOf(Text(20'000), 256));
+  auto reader = served.generation->Score(&context, ScoreOf(Text(8000), 256));
   const EngineMetrics& metrics = served.engine->metrics();
   int64_t scored = -1;
   ASSERT_TRUE(Eventually([&] {
@@ -186,13 +186,13 @@ TEST(SlowScoreReaderTest, IsParkedAndItsMessagesStaySmall) {
     std::this_thread::sleep_for(milliseconds(200));
     return before == scored && scored > 0;
   }));
-  EXPECT_LT(scored, 19'999);
+  EXPECT_LT(scored, 7999);
   EXPECT_GE(metrics.stream_parked.value(), 1);
   EXPECT_EQ(Generate(*served.generation, GenerateOf({2}, 20)).tokens,
             FakeModel::Continue({2}, 20, 300));
   const ScoreCall call = ReadRest(reader.get());
   ASSERT_TRUE(call.status.ok()) << call.status.error_message();
-  EXPECT_EQ(call.tokens.size(), 20'000u);
+  EXPECT_EQ(call.tokens.size(), 8000u);
   EXPECT_EQ(call.finish_reason, v1::FINISH_REASON_SCORED);
   // What gRPC's clients take by default.
   EXPECT_LT(call.message_bytes_max, size_t{4} << 20);
