@@ -158,7 +158,7 @@ struct ScoreRow {
 };
 
 struct ScoreResult {
-  bool is_finite = false;  // false: a logit was NaN or +inf, or all were -inf; the rest says nothing
+  bool is_finite = false;  // false: a logit was NaN or +inf, or none finite; the rest says nothing
   float log_prob = 0.0f;   // -inf for a token whose logit is
   int32_t alternative_count = 0;  // written: less than the room where fewer logits are finite
 };

@@ -90,7 +90,7 @@ TEST_F(PerplexityCommandTest, ATableForPeople) {
             "nats                     10.25\n"
             "nats per token         5.12500\n"
             "nats per byte          5.12500\n"
-            "perplexity            168.1742\n");
+            "perplexity            168.1741\n");
   EXPECT_EQ(server_.log().Scores().at(0).model(), "fake");
 }
 

@@ -24,7 +24,6 @@ using std::chrono::milliseconds;
 
 int64_t seed_count = 1000;
 int64_t first_seed = 0;
-
 constexpr int32_t kVocabulary = 256;
 constexpr int32_t kNanToken = 255;
 
