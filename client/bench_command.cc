@@ -147,11 +147,12 @@ class Bench {
       const Interrupt::Scope interrupt(console_.interrupt, [&generator] { generator.Stop(); });
       std::optional<ProgressBar> bar;
       if (flags_.progress || console_.err_is_terminal) {
-        bar.emplace(console_.err, ProgressGoal{flags_.load.request_count, flags_.load.duration_s});
+        bar.emplace(console_.err);
       }
-      result = generator.Run([&bar](const LoadProgress& progress) {
+      const ProgressGoal goal{flags_.load.request_count, flags_.load.duration_s};
+      result = generator.Run([&bar, &goal](const LoadProgress& progress) {
         if (bar) {
-          bar->Show(progress);
+          bar->Show(FormatProgress(progress, goal));
         }
       });
       interrupted_ = interrupt.interrupted();

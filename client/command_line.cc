@@ -10,7 +10,9 @@
 #include "client/connection_flags.h"
 #include "client/generate_command.h"
 #include "client/models_command.h"
+#include "client/perplexity_command.h"
 #include "client/quantize_command.h"
+#include "client/score_command.h"
 #include "client/sessions_command.h"
 
 namespace eddy {
@@ -20,6 +22,8 @@ constexpr char kExamples[] = R"(Examples:
   eddy generate --prompt 'ROMEO:' --max-tokens 200 --temperature 0.8 --seed 1
   eddy chat --session anna --create
   eddy models
+  eddy score --text 'To be, or not to be' --top 3
+  eddy perplexity play.txt
   eddy bench --streams 16 --requests 200
   eddy quantize models/shakespeare shakespeare-int8 --weights int8
 
@@ -38,6 +42,8 @@ int RunCommandLine(int argc, const char* const* argv, Console& console) {
   AddChatCommand(app, context);
   AddSessionsCommand(app, context);
   AddModelsCommand(app, context);
+  AddScoreCommand(app, context);
+  AddPerplexityCommand(app, context);
   AddBenchCommand(app, context);
   AddQuantizeCommand(app, context);
   // Behind all flags, before the subcommand: what --server gives is checked already.

@@ -4,6 +4,27 @@
 #include <utility>
 
 namespace eddy {
+namespace {
+
+// The messages of one turn, until `on_message` says false, which cancels the call.
+template <typename Message>
+grpc::Status ReadAll(grpc::ClientReader<Message>& reader, grpc::ClientContext& context,
+                     const std::function<bool(const Message&)>& on_message, Message* last) {
+  Message message;
+  bool wanted = true;
+  while (reader.Read(&message)) {
+    if (wanted && !on_message(message)) {
+      wanted = false;
+      context.TryCancel();
+    }
+    if (last != nullptr && message.has_finish_reason()) {
+      *last = message;
+    }
+  }
+  return reader.Finish();
+}
+
+}  // namespace
 
 std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
   grpc::ChannelArguments arguments;
@@ -27,19 +48,12 @@ Client::Client(std::shared_ptr<grpc::Channel> channel)
 
 grpc::Status Client::Generate(grpc::ClientContext& context, const v1::GenerateRequest& request,
                               const OnMessage& on_message, v1::GenerateResponse* last) {
-  const auto reader = generation_->Generate(&context, request);
-  v1::GenerateResponse message;
-  bool wanted = true;
-  while (reader->Read(&message)) {
-    if (wanted && !on_message(message)) {
-      wanted = false;
-      context.TryCancel();
-    }
-    if (last != nullptr && message.has_finish_reason()) {
-      *last = message;
-    }
-  }
-  return reader->Finish();
+  return ReadAll(*generation_->Generate(&context, request), context, on_message, last);
+}
+
+grpc::Status Client::Score(grpc::ClientContext& context, const v1::ScoreRequest& request,
+                           const OnScores& on_message, v1::ScoreResponse* last) {
+  return ReadAll(*generation_->Score(&context, request), context, on_message, last);
 }
 
 std::unique_ptr<Conversation> Client::Converse(const v1::ConverseRequest::Open& open) {

@@ -55,6 +55,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options);
 // Gets each streamed message in order, on the thread that made the call. False cancels the call.
 using OnMessage = std::function<bool(const v1::GenerateResponse& message)>;
 
+using OnScores = std::function<bool(const v1::ScoreResponse& message)>;
+
 // A conversation on one call: many turns of one session. The caller owns it. One thread at a time
 // may call it, except for CancelTurn. Leaving it without Finish cancels the call. After the first
 // error every method fails and Finish tells why.
@@ -110,6 +112,10 @@ class Client {
   // finish_reason and usage.
   grpc::Status Generate(grpc::ClientContext& context, const v1::GenerateRequest& request,
                         const OnMessage& on_message, v1::GenerateResponse* last);
+
+  // The same for a text that is scored; without `last` saying FINISH_REASON_SCORED it is not whole.
+  grpc::Status Score(grpc::ClientContext& context, const v1::ScoreRequest& request,
+                     const OnScores& on_message, v1::ScoreResponse* last);
 
   // Starts a conversation; an error shows at its first turn. The conversation must not outlive this
   // client.

@@ -14,6 +14,16 @@ constexpr size_t kBarColumns = 20;
 
 }  // namespace
 
+std::string FormatBar(double share) {
+  share = std::clamp(share, 0.0, 1.0);
+  const size_t filled = static_cast<size_t>(share * static_cast<double>(kBarColumns));
+  char percent[8];
+  std::snprintf(percent, sizeof(percent), "%3d", static_cast<int>(share * 100));
+  std::string bar = "[";
+  bar.append(filled, '#').append(kBarColumns - filled, '-').append("] ").append(percent);
+  return bar.append(" %");
+}
+
 std::string FormatProgress(const LoadProgress& progress, const ProgressGoal& goal) {
   const int64_t ended = progress.finished + progress.failed;
   double share = 0;
@@ -23,13 +33,7 @@ std::string FormatProgress(const LoadProgress& progress, const ProgressGoal& goa
   if (goal.duration_s > 0) {
     share = std::max(share, progress.elapsed_s / goal.duration_s);
   }
-  share = std::clamp(share, 0.0, 1.0);
-  const size_t filled = static_cast<size_t>(share * static_cast<double>(kBarColumns));
-  char percent[8];
-  std::snprintf(percent, sizeof(percent), "%3d", static_cast<int>(share * 100));
-  std::string line = "[";
-  line.append(filled, '#').append(kBarColumns - filled, '-');
-  line.append("] ").append(percent).append(" %  ");
+  std::string line = FormatBar(share).append("  ");
   line.append(FormatNumber(progress.elapsed_s, 1)).append(" s  ").append(std::to_string(ended));
   if (goal.request_count > 0) {
     line.append("/").append(std::to_string(goal.request_count));
@@ -45,8 +49,7 @@ std::string FormatProgress(const LoadProgress& progress, const ProgressGoal& goa
   return line;
 }
 
-void ProgressBar::Show(const LoadProgress& progress) {
-  const std::string line = FormatProgress(progress, goal_);
+void ProgressBar::Show(const std::string& line) {
   const size_t stale = shown_columns_ > line.size() ? shown_columns_ - line.size() : 0;
   out_ << '\r' << line << std::string(stale, ' ') << std::flush;
   shown_columns_ = line.size();

@@ -13,8 +13,8 @@ Batch::Batch(int32_t row_count_max, int32_t token_count_max)
   slot_.reserve(rows);
   position_.reserve(rows);
   turn_index_.reserve(rows);
-  logits_token_.reserve(rows);
-  logits_row_.reserve(rows);
+  logits_token_.reserve(static_cast<size_t>(token_count_max));
+  logits_row_.reserve(static_cast<size_t>(token_count_max));
   Clear();
 }
 

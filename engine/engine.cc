@@ -13,6 +13,16 @@
 #include "kernels/status_macros.h"
 
 namespace eddy {
+namespace {
+
+// A scored token with its alternatives is as large as many generated ones.
+int StreamCapacity(const TurnRequest& request, const EngineOptions& options) {
+  if (!request.scores) return options.stream_capacity;
+  constexpr int32_t kLogProbsMax = 1 << 16;
+  return std::min(options.stream_capacity, kLogProbsMax / (1 + request.alternative_count));
+}
+
+}  // namespace
 
 class Engine::Impl {
  public:
@@ -88,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Make(std::unique_ptr<Backend> ba
   impl->limits = {.vocabulary_size = info.vocabulary_size,
                   .position_max = info.position_max,
                   .prompt_token_count_max = options.prompt_token_count_max,
+                  .score_token_count_max = options.score_token_count_max,
                   .has_tokenizer = impl->tokenizer != nullptr,
                   .end_of_text_ids = info.end_of_text_ids};
   impl->context = {.model = &info, .tokenizer = impl->tokenizer.get(), .metrics = &impl->metrics};
@@ -106,7 +117,7 @@ Engine::~Engine() { Shutdown(Duration::zero()); }
 absl::StatusOr<std::shared_ptr<TokenStream>> Engine::Submit(TurnRequest request) {
   absl::Status status = CheckTurnRequest(request, impl_->limits);
   if (status.ok()) {
-    auto stream = std::make_shared<TokenStream>(impl_->options.stream_capacity,
+    auto stream = std::make_shared<TokenStream>(StreamCapacity(request, impl_->options),
                                                 [queue = impl_->queue] { queue->Wake(); });
     status = impl_->queue->PushTurn(
         std::make_unique<Turn>(impl_->context, std::move(request), stream, impl_->options.clock()));

@@ -19,6 +19,7 @@ bool EngineCore::Step(std::vector<Arrival>* arrivals) {
   if (moves) {
     Forward();
     Sample();
+    Score();
     if (absl::Status status = backend_->Synchronize(); !status.ok()) {
       LoseDevice(status);
       return false;
@@ -36,6 +37,8 @@ absl::StatusOr<std::unique_ptr<EngineCore>> EngineCore::Make(std::unique_ptr<Bac
   EngineOptions clamped = options;
   clamped.batch_row_count_max =
       std::min({options.batch_row_count_max, options.slot_count, options.batch_token_count_max});
+  clamped.batch_score_count_max =
+      std::min(options.batch_score_count_max, options.batch_token_count_max);
   std::unique_ptr<EngineCore> core(
       new EngineCore(std::move(backend), std::move(model), clamped, metrics));
   EDDY_RETURN_IF_ERROR(core->AllocateAll());
@@ -54,7 +57,8 @@ EngineCore::EngineCore(std::unique_ptr<Backend> backend, std::unique_ptr<Model> 
                   .row_count_max = options.batch_row_count_max,
                   .token_count_max = options.batch_token_count_max,
                   .prefill_chunk_token_count = options.prefill_chunk_token_count,
-                  .prefill_beside_decode_token_count = options.prefill_beside_decode_token_count}),
+                  .prefill_beside_decode_token_count = options.prefill_beside_decode_token_count,
+                  .score_count_max = options.batch_score_count_max}),
       batch_(options.batch_row_count_max, options.batch_token_count_max) {}
 
 EngineCore::~EngineCore() {
@@ -70,13 +74,20 @@ absl::Status EngineCore::AllocateAll() {
   movable_turns_.reserve(slots);
   sample_rows_.reserve(rows);
   sample_results_.resize(rows);
+  const auto scores = static_cast<size_t>(options_.batch_score_count_max);
+  score_rows_.reserve(scores);
+  score_results_.resize(scores);
+  score_alternatives_.resize(scores * ScoreRow::kAlternativesMax);
   turns_.reserve(slots + static_cast<size_t>(options_.submit_queue_capacity));
 
   EDDY_ASSIGN_OR_RETURN(
       pool_, StatePool::Make(*backend_, options_.slot_count, model_->state_layout().bytes()));
   sessions_ = std::make_unique<SessionTable>(*backend_, *pool_, *store_, metrics_, options_);
 
-  const Shape logits_shape = {options_.batch_row_count_max, model_->info().vocabulary_size};
+  const int32_t logits_count_max =
+      std::min(options_.batch_row_count_max + options_.batch_score_count_max,
+               options_.batch_token_count_max);
+  const Shape logits_shape = {logits_count_max, model_->info().vocabulary_size};
   EDDY_ASSIGN_OR_RETURN(logits_buffer_,
                         backend_->Allocate(logits_shape.element_count() * DTypeBytes(DType::kF32)));
   logits_ = logits_buffer_.View(DType::kF32, logits_shape);
@@ -84,7 +95,7 @@ absl::Status EngineCore::AllocateAll() {
   Rows largest;
   largest.row_count = options_.batch_row_count_max;
   largest.token_count = options_.batch_token_count_max;
-  largest.logits_count = options_.batch_row_count_max;
+  largest.logits_count = logits_count_max;
   Workspace measuring;
   model_->Forward(largest, pool_->states(), measuring, logits_);
   EDDY_ASSIGN_OR_RETURN(Buffer scratch,
@@ -161,7 +172,7 @@ void EngineCore::DropEnded() {
     } else if (parked_since.has_value() && *parked_since + options_.reader_stall_max <= now_) {
       const double limit_s = std::chrono::duration<double>(options_.reader_stall_max).count();
       Fail(*turn, absl::ResourceExhaustedError(
-                      absl::StrCat("The reader left ", options_.stream_capacity,
+                      absl::StrCat("The reader left ", turn->stream().capacity(),
                                    " tokens untaken for longer than reader_stall_max, ", limit_s,
                                    " s; the turn has ended.")));
     }
@@ -211,6 +222,12 @@ bool EngineCore::Start(Turn& turn) {
     return true;
   }
   session.active = true;
+  if (turn.ended()) {
+    Settle(turn);
+  } else {
+    turn.UpdateParked(now_);
+    session.parked = turn.parked_since().has_value();
+  }
   return true;
 }
 
@@ -233,7 +250,7 @@ void EngineCore::Forward() {
   const Rows& rows = backend_->BeginStep(batch_.rows());
   model_->Forward(rows, pool_->states(), workspace_, logits_.First(batch_.logits_count()));
   for (int32_t row = 0; row < batch_.row_count(); ++row) {
-    Turn& turn = *movable_turns_[static_cast<size_t>(batch_.turn_index(row))];
+    Turn& turn = TurnOfRow(row);
     turn.Read(batch_.row_token_count(row));
     turn.last_move = ++move_count_;
   }
@@ -242,38 +259,70 @@ void EngineCore::Forward() {
 void EngineCore::Sample() {
   sample_rows_.clear();
   for (int32_t i = 0; i < batch_.logits_count(); ++i) {
-    const int32_t turn_index = batch_.turn_index(batch_.logits_row(i));
-    sample_rows_.push_back(movable_turns_[static_cast<size_t>(turn_index)]->SampleOptions());
+    Turn& turn = TurnOfRow(batch_.logits_row(i));
+    if (turn.scores()) break;  // they come last
+    sample_rows_.push_back(turn.SampleOptions());
   }
   if (sample_rows_.empty()) return;
-  backend_->Sample(logits_.First(batch_.logits_count()), sample_rows_,
+  backend_->Sample(logits_.First(static_cast<int64_t>(sample_rows_.size())), sample_rows_,
                    std::span<SampleResult>(sample_results_).first(sample_rows_.size()));
+}
+
+void EngineCore::Score() {
+  score_rows_.clear();
+  std::span<LogitBias> room(score_alternatives_);
+  for (int32_t row = 0; row < batch_.row_count(); ++row) {
+    const Turn& turn = TurnOfRow(row);
+    if (!turn.scores()) continue;
+    const auto alternative_count = static_cast<size_t>(turn.request().alternative_count);
+    for (const int32_t token : turn.ScoredTokens(batch_.row_token_count(row))) {
+      score_rows_.push_back({.token = token, .alternatives = room.first(alternative_count)});
+      room = room.subspan(alternative_count);
+    }
+  }
+  if (score_rows_.empty()) return;
+  const int64_t vocabulary = logits_.dim(1);
+  const Tensor logits(logits_.f32() + static_cast<int64_t>(sample_rows_.size()) * vocabulary,
+                      DType::kF32, {static_cast<int64_t>(score_rows_.size()), vocabulary});
+  backend_->Score(logits, score_rows_,
+                  std::span<ScoreResult>(score_results_).first(score_rows_.size()));
 }
 
 void EngineCore::Deliver() {
   const TimePoint begun = now_;
   now_ = options_.clock();
-  for (int32_t i = 0; i < batch_.logits_count(); ++i) {
-    const int32_t turn_index = batch_.turn_index(batch_.logits_row(i));
-    Turn& turn = *movable_turns_[static_cast<size_t>(turn_index)];
-    const SampleResult& result = sample_results_[static_cast<size_t>(i)];
+  for (size_t i = 0; i < sample_rows_.size(); ++i) {
+    Turn& turn = TurnOfRow(batch_.logits_row(static_cast<int32_t>(i)));
+    const SampleResult& result = sample_results_[i];
     if (result.token < 0) {
-      Session& session = *turn.target;
-      session.failure = absl::FailedPreconditionError(
-          absl::StrCat("Session '", session.name(), "' got logits that are not finite at position ",
-                       session.position(), "; its state cannot be used any more: delete it."));
-      Fail(turn, absl::InternalError(absl::StrCat(
-                     "The logits at position ", session.position(),
-                     " are not finite; no token can be chosen and the turn has ended.")));
+      FailNotFinite(turn, turn.target->position());
       continue;
     }
     turn.Accept(result, now_);
     if (turn.ended()) Settle(turn);
   }
+  DeliverScores();
   EraseEnded();
   metrics_.step_time.Observe(std::chrono::duration<double>(options_.clock() - begun).count());
   metrics_.batch_rows.Observe(batch_.row_count());
   metrics_.iteration_tokens.Observe(batch_.token_count());
+}
+
+void EngineCore::DeliverScores() {
+  size_t begin = 0;
+  for (int32_t row = 0; row < batch_.row_count(); ++row) {
+    Turn& turn = TurnOfRow(row);
+    if (!turn.scores()) continue;
+    const auto count = static_cast<size_t>(batch_.row_token_count(row));
+    const size_t sent = turn.AcceptScores(std::span(score_rows_).subspan(begin, count),
+                                          std::span(score_results_).subspan(begin, count), now_);
+    begin += count;
+    if (sent < count) {
+      FailNotFinite(turn, turn.target->position() - static_cast<int64_t>(count - sent) + 1);
+    } else if (turn.ended()) {
+      Settle(turn);
+    }
+  }
 }
 
 void EngineCore::Record() {
@@ -305,6 +354,16 @@ void EngineCore::Finish(Turn& turn, FinishReason reason) {
 void EngineCore::Fail(Turn& turn, const absl::Status& status) {
   turn.Fail(status, now_);
   Settle(turn);
+}
+
+void EngineCore::FailNotFinite(Turn& turn, int64_t position) {
+  Session& session = *turn.target;
+  session.failure = absl::FailedPreconditionError(
+      absl::StrCat("Session '", session.name(), "' got logits that are not finite at position ",
+                   position, "; its state cannot be used any more: delete it."));
+  Fail(turn, absl::InternalError(absl::StrCat(
+                 "The logits at position ", position, " are not finite; no token can be ",
+                 turn.scores() ? "scored" : "chosen", " and the turn has ended.")));
 }
 
 // What the end of a turn means for its session; the turn itself is erased later, by EraseEnded.

@@ -83,11 +83,18 @@ class EngineCore {
   bool NextBatch();
   void Forward();
   void Sample();
+  void Score();
   void Deliver();
+  void DeliverScores();
   void Record();
+
+  Turn& TurnOfRow(int32_t row) {
+    return *movable_turns_[static_cast<size_t>(batch_.turn_index(row))];
+  }
 
   void Finish(Turn& turn, FinishReason reason);
   void Fail(Turn& turn, const absl::Status& status);
+  void FailNotFinite(Turn& turn, int64_t position);
   void Settle(Turn& turn);
   void EraseEnded();
   void LoseDevice(const absl::Status& status);
@@ -111,6 +118,9 @@ class EngineCore {
   std::vector<Turn*> movable_turns_;  // of the same index
   std::vector<SampleRow> sample_rows_;
   std::vector<SampleResult> sample_results_;
+  std::vector<ScoreRow> score_rows_;  // of the logits behind those to sample from
+  std::vector<ScoreResult> score_results_;
+  std::vector<LogitBias> score_alternatives_;  // room for those of all score_rows_
 
   std::vector<std::unique_ptr<Turn>> turns_;  // in order of arrival: waiting, running, parked
   TimePoint now_;                             // of this step

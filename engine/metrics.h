@@ -66,8 +66,9 @@ struct EngineMetrics {
 
   Counter prompt_tokens;      // read by steps
   Counter generation_tokens;  // generated
+  Counter scored_tokens;      // whose log-probabilities were told, without being generated
   Counter prefix_reuse_tokens;
-  std::array<Counter, 6> finished;  // by FinishReason
+  std::array<Counter, 7> finished;  // by FinishReason
   std::array<Counter, 17> failed;   // turns by absl::StatusCode; refused ones too, from any thread
   Counter stream_parked;            // turns that were parked for a slow reader
   Gauge requests_running;

@@ -43,7 +43,8 @@ struct StopConditions {
   static constexpr int kTokenIdsMax = 64;
 };
 
-// One turn: read the prompt into the session's state, then generate.
+// One turn: read the prompt into the session's state, then generate; or, with `scores`, tell how
+// probable each of the prompt's own tokens is.
 struct TurnRequest {
   std::string session_name;     // empty: an unnamed session that ends with the turn
   bool create_session = false;  // make the named session when it is not there
@@ -61,6 +62,11 @@ struct TurnRequest {
   std::optional<TimePoint> deadline;
   bool wants_log_probs = false;
   int32_t alternative_count = 0;  // [0, SampleResult::kAlternativesMax]
+  // Nothing is generated: every token of the prompt comes back with its log-probability after those
+  // before it, and alternative_count, here up to ScoreRow::kAlternativesMax, of the most probable.
+  // The first comes without, for nothing is before it. Always in an unnamed session; sampling, stop
+  // and wants_log_probs mean nothing.
+  bool scores = false;
 };
 
 enum class FinishReason : uint8_t {
@@ -70,6 +76,7 @@ enum class FinishReason : uint8_t {
   kLength,
   kCancelled,
   kDeadline,
+  kScored,  // the last token of a prompt to be scored
 };
 
 // All 0 but queue_ms for a turn that ended before it began.
@@ -97,7 +104,7 @@ struct TokenChunk {
   int32_t token = -1;
   bool has_token = false;
   std::string text;
-  std::optional<TokenLogProb> log_prob;
+  std::optional<TokenLogProb> log_prob;  // when asked for; not of the first token scored
   FinishReason finish_reason =
       FinishReason::kNone;     // in the last chunk of a turn that finished well
   std::optional<Usage> usage;  // in the last chunk

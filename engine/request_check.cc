@@ -44,6 +44,14 @@ absl::Status CheckToken(std::string_view field, int64_t index, int32_t token,
                                                  ")."));
 }
 
+absl::Status CheckPromptTokens(const std::vector<int32_t>& prompt, int32_t vocabulary_size) {
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    EDDY_RETURN_IF_ERROR(
+        CheckToken("prompt.token_ids", static_cast<int64_t>(i), prompt[i], vocabulary_size));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckPrompt(const TurnRequest& request, const RequestLimits& limits) {
   const auto count = static_cast<int64_t>(request.prompt.size());
   if (count == 0 && request.opening.empty() && request.session_name.empty()) {
@@ -67,11 +75,24 @@ absl::Status CheckPrompt(const TurnRequest& request, const RequestLimits& limits
         absl::StrCat("prompt has ", count, " tokens; the model holds at most ", limits.position_max,
                      " tokens a session, generated ones included."));
   }
-  for (int64_t i = 0; i < count; ++i) {
-    EDDY_RETURN_IF_ERROR(CheckToken("prompt.token_ids", i, request.prompt[static_cast<size_t>(i)],
-                                    limits.vocabulary_size));
+  return CheckPromptTokens(request.prompt, limits.vocabulary_size);
+}
+
+absl::Status CheckScore(const TurnRequest& request, const RequestLimits& limits) {
+  if (!request.session_name.empty() || request.create_session) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("session is '", request.session_name, "'; what is scored has none."));
   }
-  return absl::OkStatus();
+  const auto count = static_cast<int64_t>(request.prompt.size());
+  EDDY_RETURN_IF_ERROR(
+      CheckRange<int64_t>("Length in tokens of prompt", count, 1, limits.score_token_count_max));
+  if (limits.position_max > 0 && count > limits.position_max) {
+    return absl::InvalidArgumentError(absl::StrCat("prompt has ", count,
+                                                   " tokens; the model holds at most ",
+                                                   limits.position_max, " tokens a session."));
+  }
+  EDDY_RETURN_IF_ERROR(CheckPromptTokens(request.prompt, limits.vocabulary_size));
+  return CheckRange("top_log_probs", request.alternative_count, 0, ScoreRow::kAlternativesMax);
 }
 
 absl::Status CheckBiases(const std::vector<LogitBias>& biases, int32_t vocabulary_size) {
@@ -183,6 +204,7 @@ absl::Status CheckSessionName(std::string_view name) {
 }
 
 absl::Status CheckTurnRequest(const TurnRequest& request, const RequestLimits& limits) {
+  if (request.scores) return CheckScore(request, limits);
   if (!request.session_name.empty()) {
     EDDY_RETURN_IF_ERROR(CheckSessionName(request.session_name));
   } else if (request.create_session) {
@@ -212,12 +234,16 @@ absl::Status CheckEngineOptions(const EngineOptions& options) {
   EDDY_RETURN_IF_ERROR(CheckRange("prefill_beside_decode_token_count",
                                   options.prefill_beside_decode_token_count, 1, 1 << 20));
   EDDY_RETURN_IF_ERROR(
+      CheckRange("batch_score_count_max", options.batch_score_count_max, 1, 1 << 20));
+  EDDY_RETURN_IF_ERROR(
       CheckRange("submit_queue_capacity", options.submit_queue_capacity, 1, kMost));
   EDDY_RETURN_IF_ERROR(
       CheckRange("session_turn_count_max", options.session_turn_count_max, 1, kMost));
   EDDY_RETURN_IF_ERROR(CheckRange("stream_capacity", options.stream_capacity, 1, kMost));
   EDDY_RETURN_IF_ERROR(
       CheckAtLeast<int64_t>("prompt_token_count_max", options.prompt_token_count_max, 1));
+  EDDY_RETURN_IF_ERROR(
+      CheckAtLeast<int64_t>("score_token_count_max", options.score_token_count_max, 1));
   EDDY_RETURN_IF_ERROR(CheckAtLeast<int64_t>("session_count_max", options.session_count_max, 0));
   EDDY_RETURN_IF_ERROR(
       CheckAtLeast<int64_t>("host_state_bytes_max", options.host_state_bytes_max, 0));

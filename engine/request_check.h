@@ -18,6 +18,7 @@ struct RequestLimits {
   int32_t vocabulary_size = 0;
   int64_t position_max = 0;  // 0: no limit
   int64_t prompt_token_count_max = 0;
+  int64_t score_token_count_max = 0;
   bool has_tokenizer = false;
   std::span<const int32_t> end_of_text_ids;
 };

@@ -6,11 +6,17 @@
 #include "kernels/check.h"
 
 namespace eddy {
+namespace {
+
+// What a scored token takes of the step's tokens.
+constexpr int32_t kScoreCost = 2;
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
   EDDY_CHECK(options.row_count_max >= 1 && options.token_count_max >= 1 &&
              options.prefill_chunk_token_count >= 1 &&
-             options.prefill_beside_decode_token_count >= 1);
+             options.prefill_beside_decode_token_count >= 1 && options.score_count_max >= 1);
   decode_.reserve(static_cast<size_t>(options.slot_count));
   prefill_.reserve(static_cast<size_t>(options.slot_count));
 }
@@ -64,31 +70,63 @@ void Scheduler::AddDecode(std::span<const MovableTurn> turns, int32_t count_max,
 
 void Scheduler::AddPrefill(std::span<const MovableTurn> turns, int32_t token_count_max,
                            Batch* batch) {
+  const auto turn_at = [&](int32_t i) -> const MovableTurn& {
+    return turns[static_cast<size_t>(i)];
+  };
   int32_t left = std::min(token_count_max, options_.token_count_max - batch->token_count());
+  int32_t scores_left = options_.score_count_max;
+  // For the oldest, until it has its chunk.
   const int32_t oldest = prefill_.front();
-  int32_t kept = (left + 3) / 4;  // for the oldest, until it has its chunk
+  int32_t kept = (left + 3) / 4;
+  int32_t scores_kept = turn_at(oldest).scores() ? (scores_left + 3) / 4 : 0;
   std::sort(prefill_.begin(), prefill_.end(), [&](int32_t a, int32_t b) {
-    const size_t size_a = turns[static_cast<size_t>(a)].prompt.size();
-    const size_t size_b = turns[static_cast<size_t>(b)].prompt.size();
+    const MovableTurn& turn_a = turn_at(a);
+    const MovableTurn& turn_b = turn_at(b);
+    if (turn_a.scores() != turn_b.scores()) return turn_b.scores();
+    const size_t size_a = turn_a.prompt.size();
+    const size_t size_b = turn_b.prompt.size();
     return size_a != size_b ? size_a < size_b : a < b;
   });
   for (const int32_t i : prefill_) {
-    if (i == oldest) kept = 0;
+    if (i == oldest) kept = scores_kept = 0;
+    const MovableTurn& turn = turn_at(i);
     const int32_t rows_left = options_.row_count_max - batch->row_count() - (kept > 0 ? 1 : 0);
-    int32_t room = std::min(left - kept, options_.prefill_chunk_token_count);
+    const int32_t room = std::min(left - kept, options_.prefill_chunk_token_count);
     if (room <= 0 || rows_left <= 0) continue;
-    const MovableTurn& turn = turns[static_cast<size_t>(i)];
-    batch->AddRow(i, turn.slot, turn.position);
-    if (turn.pending_token >= 0) {
-      batch->AddToken(turn.pending_token);
-      --room;
-      --left;
+    if (!turn.scores()) {
+      left -= AddPromptRow(turn, i, room, batch);
+      continue;
     }
-    const size_t count = std::min(turn.prompt.size(), static_cast<size_t>(room));
-    batch->AddTokens(turn.prompt.first(count));
-    left -= static_cast<int32_t>(count);
-    if (count == turn.prompt.size()) batch->WantLogits();
+    const int32_t count_max =
+        std::min((room + kScoreCost - 1) / kScoreCost, scores_left - scores_kept);
+    if (count_max <= 0) continue;
+    const int32_t count = AddScoredRow(turn, i, count_max, batch);
+    scores_left -= count;
+    left -= std::min(count * kScoreCost, room);  // the last one must not take what is kept
   }
+}
+
+int32_t Scheduler::AddPromptRow(const MovableTurn& turn, int32_t index, int32_t count_max,
+                                Batch* batch) {
+  batch->AddRow(index, turn.slot, turn.position);
+  const int32_t pending_count = turn.pending_token >= 0 ? 1 : 0;
+  if (pending_count > 0) batch->AddToken(turn.pending_token);
+  const size_t count = std::min(turn.prompt.size(), static_cast<size_t>(count_max - pending_count));
+  batch->AddTokens(turn.prompt.first(count));
+  if (count == turn.prompt.size()) batch->WantLogits();
+  return pending_count + static_cast<int32_t>(count);
+}
+
+int32_t Scheduler::AddScoredRow(const MovableTurn& turn, int32_t index, int32_t count_max,
+                                Batch* batch) {
+  batch->AddRow(index, turn.slot, turn.position);
+  const size_t count =
+      std::min(turn.prompt.size(), static_cast<size_t>(std::min(count_max, turn.score_count_max)));
+  for (const int32_t token : turn.prompt.first(count)) {
+    batch->AddToken(token);
+    batch->WantLogits();
+  }
+  return static_cast<int32_t>(count);
 }
 
 }  // namespace eddy

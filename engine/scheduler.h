@@ -9,6 +9,10 @@
 // tokens as there are such rows, or a number to be set if that is more: a step then takes at most
 // about twice as long as without, and those who decode hardly notice. Where a step has only one row
 // or token, prefill and decode take turns.
+//
+// Tokens to be scored are prefill whose every token wants logits. As each then takes a row of the
+// head's product, too, it counts for two; a step has a number of them at most. They come last in a
+// batch, so that the logits to sample from and those to score lie apart.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +31,10 @@ struct MovableTurn {
   int32_t pending_token = -1;  // generated, not read yet, to be read before the prompt; -1: none
   std::span<const int32_t> prompt;  // what is left of it; empty: the turn decodes
   uint64_t last_move = 0;           // number of its last row, counted over all steps; 0: none
+  // More than 0: the prompt's tokens are scored, so many of them at most in this step.
+  int32_t score_count_max = 0;
+
+  bool scores() const { return score_count_max > 0; }
 };
 
 struct SchedulerOptions {
@@ -35,6 +43,7 @@ struct SchedulerOptions {
   int32_t token_count_max = 1;
   int32_t prefill_chunk_token_count = 1;
   int32_t prefill_beside_decode_token_count = 1;
+  int32_t score_count_max = 1;  // tokens scored in a step
 };
 
 class Scheduler {
@@ -48,6 +57,11 @@ class Scheduler {
  private:
   void AddDecode(std::span<const MovableTurn> turns, int32_t count_max, Batch* batch);
   void AddPrefill(std::span<const MovableTurn> turns, int32_t token_count_max, Batch* batch);
+  // Each adds a row of at most so many tokens and returns how many they are.
+  static int32_t AddPromptRow(const MovableTurn& turn, int32_t index, int32_t count_max,
+                              Batch* batch);
+  static int32_t AddScoredRow(const MovableTurn& turn, int32_t index, int32_t count_max,
+                              Batch* batch);
 
   const SchedulerOptions options_;
   std::vector<int32_t> decode_;   // indices of turns

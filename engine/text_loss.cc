@@ -19,8 +19,6 @@ namespace {
 // Tokens of one step: many share the weights, but their logits must not take all memory.
 constexpr int64_t kChunkTokensMax = 256;
 constexpr int64_t kChunkLogitsMax = int64_t{1} << 24;
-// Larger than any logit, and finite with one added.
-constexpr float kForced = 1e30f;
 
 // One session that reads tokens and tells how probable each next one was.
 class Reader {
@@ -48,9 +46,8 @@ class Reader {
   int32_t token_begin_[2] = {};
   int32_t slot_ = 0;
   int64_t position_ = 0;
-  std::vector<LogitBias> biases_;
-  std::vector<SampleRow> samples_;
-  std::vector<SampleResult> results_;
+  std::vector<ScoreRow> targets_;
+  std::vector<ScoreResult> results_;
 };
 
 absl::StatusOr<Reader> Reader::Make(Model& model, Backend& backend) {
@@ -92,21 +89,13 @@ absl::Status Reader::Read(std::span<const int32_t> tokens, int64_t position, dou
   workspace_.Reset();
   model_.Forward(backend_.BeginStep(RowsOf(tokens.data(), static_cast<int64_t>(count))),
                  {static_cast<std::byte*>(state_.data()), state_bytes, 0}, workspace_, logits);
-  // The sampler is made to choose the text's own next token; the log-probability that it tells is
-  // the model's, before any bias.
-  biases_.resize(count);
-  samples_.assign(count, SampleRow());
+  targets_.resize(count);
   results_.resize(count);
-  for (size_t i = 0; i < count; ++i) {
-    biases_[i] = {tokens[i + 1], kForced};
-    samples_[i].temperature = 0.0f;
-    samples_[i].biases = {&biases_[i], 1};
-    samples_[i].wants_log_prob = true;
-  }
-  backend_.Sample(logits, samples_, results_);
+  for (size_t i = 0; i < count; ++i) targets_[i] = {.token = tokens[i + 1], .alternatives = {}};
+  backend_.Score(logits, targets_, results_);
   EDDY_RETURN_IF_ERROR(backend_.Synchronize());
   for (size_t i = 0; i < count; ++i) {
-    if (results_[i].token != tokens[i + 1]) {
+    if (!results_[i].is_finite) {
       return absl::InternalError(absl::StrCat("the logits at position ",
                                               position + static_cast<int64_t>(i),
                                               " of a window are not finite"));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/token_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "kernels/check.h"
@@ -52,9 +53,9 @@ void TokenStream::Cancel() {
   if (wake_writer_) wake_writer_();
 }
 
-bool TokenStream::full() const {
+int TokenStream::room() const {
   MutexLock lock(&mutex_);
-  return static_cast<int>(chunks_.size()) >= capacity_;
+  return std::max(0, capacity_ - static_cast<int>(chunks_.size()));
 }
 
 void TokenStream::Push(TokenChunk chunk) {
@@ -63,6 +64,18 @@ void TokenStream::Push(TokenChunk chunk) {
     EDDY_CHECK(!end_.has_value()) << "a chunk after the end of its stream";
     EDDY_CHECK_LE(static_cast<int>(chunks_.size()), capacity_);
     chunks_.push_back(std::move(chunk));
+    changed_.SignalAll();
+  }
+  Notify();
+}
+
+void TokenStream::PushAll(std::span<TokenChunk> chunks) {
+  if (chunks.empty()) return;
+  {
+    MutexLock lock(&mutex_);
+    EDDY_CHECK(!end_.has_value()) << "chunks after the end of their stream";
+    EDDY_CHECK_LE(chunks_.size() + chunks.size(), static_cast<size_t>(capacity_));
+    for (TokenChunk& chunk : chunks) chunks_.push_back(std::move(chunk));
     changed_.SignalAll();
   }
   Notify();

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -54,9 +55,14 @@ class TokenStream {
 
   // ---- writer: step thread ----
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
-  bool full() const;
+  int capacity() const { return capacity_; }
+  // Chunks that may be pushed before it is full.
+  int room() const;
+  bool full() const { return room() == 0; }
   // One chunk beyond the capacity is accepted (the last one of a parked turn); more is a bug.
   void Push(TokenChunk chunk);
+  // Moves all of them in at once; there is room.
+  void PushAll(std::span<TokenChunk> chunks);
   void End(absl::Status status);
 
  private:

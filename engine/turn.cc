@@ -32,6 +32,13 @@ TokenLogProb MakeLogProb(const SampleResult& result) {
   return log_prob;
 }
 
+TokenLogProb MakeLogProb(const ScoreRow& row, const ScoreResult& result) {
+  const auto alternatives = row.alternatives.first(static_cast<size_t>(result.alternative_count));
+  return {.token = row.token,
+          .log_prob = result.log_prob,
+          .alternatives = {alternatives.begin(), alternatives.end()}};
+}
+
 }  // namespace
 
 Turn::Turn(const TurnContext& context, TurnRequest request, std::shared_ptr<TokenStream> stream,
@@ -59,7 +66,8 @@ absl::Status Turn::Begin(Session& session, TimePoint now) {
         ") has no unread token to go on from; send at least one token."));
   }
   const int64_t position_max = context_.model->position_max;
-  if (position_max > 0 && session.position() + prompt_size >= position_max) {
+  // What is scored was held against it before: nothing comes behind it.
+  if (position_max > 0 && !scores() && session.position() + prompt_size >= position_max) {
     return absl::InvalidArgumentError(
         absl::StrCat("prompt has ", prompt_size, " tokens and session '", session.name(),
                      "' is at position ", session.position(), "; model ", context_.model->name,
@@ -75,6 +83,7 @@ absl::Status Turn::Begin(Session& session, TimePoint now) {
   session.window().KeepCounts(HasPenalty(request_.sampling));
   context_.metrics->prefix_reuse_tokens.Add(reused_tokens_);
   context_.metrics->request_queue_time.Observe(Seconds(now - submitted_));
+  if (scores()) SendFirstToken(now);
   return absl::OkStatus();
 }
 
@@ -94,11 +103,15 @@ bool Turn::PromptHasText() const {
 }
 
 MovableTurn Turn::Movable() const {
+  std::span<const int32_t> prompt(request_.prompt);
+  // Nothing is asked of what comes after the last token scored.
+  if (scores()) prompt = prompt.first(prompt.size() - 1);
   return {.slot = session_->slot.index(),
           .position = session_->read_count(),
           .pending_token = session_->pending_token(),
-          .prompt = std::span<const int32_t>(request_.prompt).subspan(prompt_read_count_),
-          .last_move = last_move};
+          .prompt = prompt.subspan(prompt_read_count_),
+          .last_move = last_move,
+          .score_count_max = scores() ? stream_->room() : 0};
 }
 
 void Turn::Read(int32_t token_count) {
@@ -157,6 +170,41 @@ void Turn::Accept(const SampleResult& result, TimePoint now) {
   } else {
     stream_->Push(std::move(chunk));
   }
+}
+
+void Turn::SendFirstToken(TimePoint now) {
+  TokenChunk chunk;
+  chunk.token = request_.prompt.front();
+  chunk.has_token = true;
+  if (request_.prompt.size() == 1) return FinishWith(std::move(chunk), FinishReason::kScored, now);
+  stream_->Push(std::move(chunk));
+}
+
+std::span<const int32_t> Turn::ScoredTokens(int32_t token_count) const {
+  const auto count = static_cast<size_t>(token_count);
+  return std::span<const int32_t>(request_.prompt).subspan(prompt_read_count_ - count + 1, count);
+}
+
+size_t Turn::AcceptScores(std::span<const ScoreRow> rows, std::span<const ScoreResult> results,
+                          TimePoint now) {
+  EDDY_CHECK(begun() && !ended_ && rows.size() == results.size());
+  const int64_t first_position = session_->position() - static_cast<int64_t>(rows.size()) + 1;
+  std::vector<TokenChunk> chunks;
+  chunks.reserve(rows.size());
+  while (chunks.size() < rows.size() && results[chunks.size()].is_finite) {
+    const size_t i = chunks.size();
+    TokenChunk& chunk = chunks.emplace_back();
+    chunk.position = first_position + static_cast<int64_t>(i);
+    chunk.token = rows[i].token;
+    chunk.has_token = true;
+    chunk.log_prob = MakeLogProb(rows[i], results[i]);
+  }
+  const size_t count = chunks.size();
+  context_.metrics->scored_tokens.Add(static_cast<int64_t>(count));
+  const bool is_whole = count == rows.size() && prompt_read_count_ + 1 == request_.prompt.size();
+  stream_->PushAll(std::span(chunks).first(is_whole ? count - 1 : count));
+  if (is_whole) FinishWith(std::move(chunks.back()), FinishReason::kScored, now);
+  return count;
 }
 
 void Turn::Finish(FinishReason reason, TimePoint now) {

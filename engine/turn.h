@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Turn: one running generation of a session: what of the prompt is left, how tokens are chosen,
-// their text, when to stop, and the stream it all goes to. Made by Submit on any thread, then the
-// step thread's alone.
+// their text, when to stop, and the stream it all goes to. Or one prompt that is scored: what of it
+// is left, and its log-probabilities to the stream. Made by Submit on any thread, then the step
+// thread's alone.
 //
-// A turn is queued, begun (it has or had a slot), and ended. It ends exactly once, by Accept,
-// Finish or Fail; its stream ends with it.
+// A turn is queued, begun (it has or had a slot), and ended. It ends exactly once, by Begin (a text
+// of one token to score), Accept, AcceptScores, Finish or Fail; its stream ends with it.
 #pragma once
 
 #include <cstdint>
@@ -42,6 +43,7 @@ class Turn {
 
   const TurnRequest& request() const { return request_; }
   TokenStream& stream() { return *stream_; }
+  bool scores() const { return request_.scores; }
   bool begun() const { return session_ != nullptr; }
   bool ended() const { return ended_; }
   std::optional<TimePoint> begun_at() const { return begun_at_; }
@@ -60,6 +62,13 @@ class Turn {
   // Sends the token a step has chosen and ends the turn if it was the last. result.token is valid
   // (not -1).
   void Accept(const SampleResult& result, TimePoint now);
+
+  // Of a turn that scores, after Read(token_count): the tokens that follow those read, one each.
+  std::span<const int32_t> ScoredTokens(int32_t token_count) const;
+  // Sends what a step says of them, and ends the turn with the prompt's last token. At logits that
+  // are not finite it stops. Returns how many were sent; one row and one result for each token.
+  size_t AcceptScores(std::span<const ScoreRow> rows, std::span<const ScoreResult> results,
+                      TimePoint now);
 
   // Ends a turn well / with an error. The text held back is sent by Finish.
   void Finish(FinishReason reason, TimePoint now);
@@ -81,6 +90,8 @@ class Turn {
   // Adds to the chunk the token's text as far as it may be sent. True when a stop sequence is
   // complete.
   bool AppendText(int32_t token, TokenChunk* chunk);
+  // The first token of a prompt to score: of it nothing can be said.
+  void SendFirstToken(TimePoint now);
   void CountToken(TimePoint now);
   void FinishWith(TokenChunk chunk, FinishReason reason, TimePoint now);
   void End(const absl::Status& status, TimePoint now);

@@ -148,6 +148,21 @@ struct SampleResult {
   float alternative_log_prob[kAlternativesMax];
 };
 
+// What to tell of one row of logits.
+struct ScoreRow {
+  static constexpr int32_t kAlternativesMax = 256;
+  int32_t token = 0;  // whose log-probability is wanted
+  // Where the most probable tokens go, {token, log-probability}: as many as it has room for, at
+  // most kAlternativesMax. Host memory that lives until Synchronize().
+  std::span<LogitBias> alternatives;
+};
+
+struct ScoreResult {
+  bool is_finite = false;  // false: a logit was NaN or +inf, or none finite; the rest says nothing
+  float log_prob = 0.0f;   // -inf for a token whose logit is
+  int32_t alternative_count = 0;  // written: less than the room where fewer logits are finite
+};
+
 struct BackendInfo {
   std::string name;          // "cpu"
   std::string target;        // instruction set or architecture in use: "v2", "v3", "v4", "v4dot"
@@ -314,6 +329,12 @@ class Backend {
   // rows and results are host arrays; results are valid after Synchronize().
   virtual void Sample(const Tensor& logits, std::span<const SampleRow> rows,
                       std::span<SampleResult> results) = 0;
+  // Tells of each row of logits [n, vocabulary] (left as they are) the log-probability of its token
+  // and the most probable tokens, falling, ties by lower id, none of -inf: the bits that Sample
+  // tells of the same logits.
+  // rows and results are host arrays; results are valid after Synchronize().
+  virtual void Score(const Tensor& logits, std::span<const ScoreRow> rows,
+                     std::span<ScoreResult> results) = 0;
 };
 
 // INVALID_ARGUMENT for a name that does not exist, FAILED_PRECONDITION for one this machine cannot

@@ -14,6 +14,7 @@ namespace eddy {
 // Value of one turn; not thread-safe.
 class ChunkMerger {
  public:
+  using Message = v1::GenerateResponse;
   // The first message tells the seed.
   explicit ChunkMerger(uint64_t seed) : seed_(seed) {}
 

@@ -2,7 +2,7 @@
 // ConverseReactor: one Converse call, many turns on one session.
 //
 // Owns itself from Start until gRPC's OnDone. Reads come one after another on gRPC threads; the
-// write side works as in GenerateReactor, with the stream of the running turn. An unnamed
+// write side works as in TurnReactor, with the stream of the running turn. An unnamed
 // conversation uses a session with a reserved name, deleted in OnDone.
 #pragma once
 

@@ -60,6 +60,8 @@ v1::FinishReason ToProto(FinishReason reason) {
       return v1::FINISH_REASON_CANCELLED;
     case FinishReason::kDeadline:
       return v1::FINISH_REASON_DEADLINE;
+    case FinishReason::kScored:
+      return v1::FINISH_REASON_SCORED;
   }
   return v1::FINISH_REASON_UNSPECIFIED;
 }

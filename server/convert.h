@@ -37,6 +37,7 @@ struct WireRules {
   std::shared_ptr<const absl::StatusOr<ChatTemplate>> chat_template;
   int64_t prompt_bytes_max = int64_t{4} << 20;
   int64_t prompt_token_count_max = int64_t{1} << 20;
+  int64_t score_token_count_max = 1 << 17;
   int64_t max_tokens_limit = int64_t{1} << 20;
 };
 
@@ -62,9 +63,10 @@ absl::StatusOr<std::string> Detokenize(const WireRules& rules, const std::string
 absl::StatusOr<SamplingParams> ToSampling(const WireRules& rules, const v1::Sampling& sampling);
 absl::StatusOr<StopConditions> ToStop(const WireRules& rules, const v1::StopConditions& stop);
 absl::Status SetOutput(const v1::Output& output, TurnRequest* turn);
-// All of the above; the deadline is left to the caller.
+// All of the above, of either call; the deadline is left to the caller.
 absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules,
                                           const v1::GenerateRequest& request);
+absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules, const v1::ScoreRequest& request);
 
 // The engine's deadline for a call's: earlier by a margin (the smaller of 50 ms and 5 % of what is
 // left), because gRPC drops everything at the call's deadline and the last message must be there

@@ -28,6 +28,12 @@ absl::Status CheckRange(const char* field, float value, float min, float max) {
       absl::StrCat(field, " is ", value, ": it must lie in [", min, ", ", max, "]."));
 }
 
+absl::Status CheckTopLogProbs(const char* field, uint32_t count, int32_t max) {
+  if (count <= static_cast<uint32_t>(max)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", count, ": it must lie in [0, ", max, "]."));
+}
+
 absl::Status CheckTokenId(const WireRules& rules, const std::string& field, uint32_t id) {
   if (id < static_cast<uint32_t>(rules.vocabulary_size)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(field, " is ", id, ": token ids of model \"",
@@ -268,11 +274,8 @@ absl::StatusOr<StopConditions> ToStop(const WireRules& rules, const v1::StopCond
 }
 
 absl::Status SetOutput(const v1::Output& output, TurnRequest* turn) {
-  if (output.top_log_probs() > static_cast<uint32_t>(SampleResult::kAlternativesMax)) {
-    return absl::InvalidArgumentError(absl::StrCat("output.top_log_probs is ",
-                                                   output.top_log_probs(), ": it must lie in [0, ",
-                                                   SampleResult::kAlternativesMax, "]."));
-  }
+  EDDY_RETURN_IF_ERROR(CheckTopLogProbs("output.top_log_probs", output.top_log_probs(),
+                                        SampleResult::kAlternativesMax));
   if (output.top_log_probs() > 0 && !output.log_probs()) {
     return absl::InvalidArgumentError(
         absl::StrCat("output.top_log_probs is ", output.top_log_probs(),
@@ -304,6 +307,24 @@ absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules,
   if (turn.prompt.empty() && turn.opening.empty() && turn.session_name.empty()) {
     return absl::InvalidArgumentError(
         "prompt is empty: without a session that has read something, at least 1 token is needed.");
+  }
+  return turn;
+}
+
+absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules, const v1::ScoreRequest& request) {
+  TurnRequest turn;
+  turn.scores = true;
+  EDDY_RETURN_IF_ERROR(CheckModel(rules, request.model()));
+  EDDY_RETURN_IF_ERROR(
+      CheckTopLogProbs("top_log_probs", request.top_log_probs(), ScoreRow::kAlternativesMax));
+  turn.alternative_count = static_cast<int32_t>(request.top_log_probs());
+  EDDY_ASSIGN_OR_RETURN(turn.prompt, ToTokens(rules, request.prompt()));
+  if (turn.prompt.empty()) {
+    return absl::InvalidArgumentError("prompt is empty: at least 1 token is needed to score.");
+  }
+  if (std::ssize(turn.prompt) > rules.score_token_count_max) {
+    return TooMany("prompt", std::ssize(turn.prompt), "tokens to score",
+                   rules.score_token_count_max);
   }
   return turn;
 }

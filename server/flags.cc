@@ -133,6 +133,8 @@ void AddBatch(CLI::App* app, Flags* flags) {
          1 << 20,
          "Prompt tokens of a step in which others decode; or as many as decode, if more. Smaller "
          "keeps the others' tokens steadier, larger lets prompts in sooner.");
+  Number(app, group, "--batch-scores-max", &engine.batch_score_count_max, 1, 1 << 20,
+         "Tokens scored in one step, of all Score calls together. Costs a row of logits each.");
   Number(app, group, "--queue", &engine.submit_queue_capacity, 1, 1 << 20,
          "Turns that may wait; one more is refused with RESOURCE_EXHAUSTED and the time to come "
          "again.");
@@ -146,6 +148,8 @@ void AddLimits(CLI::App* app, Flags* flags, Milliseconds* ms) {
   ServerOptions& server = flags->server;
   Number<int64_t>(app, group, "--prompt-tokens-max", &engine.prompt_token_count_max, 1, 1 << 28,
                   "Tokens of one prompt. A waiting prompt costs four bytes a token.");
+  Number<int64_t>(app, group, "--score-tokens", &engine.score_token_count_max, 1, 1 << 28,
+                  "Tokens of one Score call; --prompt-tokens-max holds, too.");
   Bytes(app, group, "--prompt-bytes-max", &server.prompt_bytes_max, 1, kGiB / 2,
         "Bytes of one prompt's text; it is tokenized on one of gRPC's few threads.");
   Number<int64_t>(app, group, "--max-tokens-limit", &server.max_tokens_limit, 1, 1 << 30,

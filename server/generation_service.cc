@@ -2,11 +2,11 @@
 #include "server/generation_service.h"
 
 #include <chrono>
+#include <type_traits>
 #include <utility>
 
-#include "kernels/status_macros.h"
 #include "server/convert.h"
-#include "server/generate_reactor.h"
+#include "server/turn_reactor.h"
 #include "server/wire_message.h"
 
 namespace eddy {
@@ -19,29 +19,44 @@ class RefusedCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void OnDone() override { delete this; }
 };
 
-absl::StatusOr<TurnRequest> ReadRequest(const WireRules& rules, const grpc::ByteBuffer& bytes) {
-  EDDY_ASSIGN_OR_RETURN(const v1::GenerateRequest request,
-                        ParseMessage<v1::GenerateRequest>(bytes));
-  return ToTurnRequest(rules, request);
-}
-
 }  // namespace
 
-grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
-    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
-  absl::StatusOr<TurnRequest> turn = ReadRequest(env_.rules, *bytes);
+template <typename Request, typename MakeMerger>
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::StartTurn(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer& bytes,
+    const MakeMerger& make_merger) {
+  absl::StatusOr<Request> request = ParseMessage<Request>(bytes);
+  absl::StatusOr<TurnRequest> turn =
+      request.ok() ? ToTurnRequest(env_.rules, *request) : request.status();
   if (!turn.ok()) {
     env_.CountRefused(turn.status());
     return new RefusedCall(ToGrpc(turn.status()));
   }
   turn->deadline = ToDeadline(context->deadline(), std::chrono::system_clock::now(),
                               std::chrono::steady_clock::now());
-  const uint64_t seed = turn->sampling.seed;
+  const auto merger = make_merger(*request, *turn);
   absl::StatusOr<std::shared_ptr<TokenStream>> stream = env_.engine.Submit(*std::move(turn));
   if (!stream.ok()) {
     return new RefusedCall(EndCall(context, stream.status(), env_.engine.RetryAfter()));
   }
-  return GenerateReactor::Start(env_, context, *std::move(stream), seed);
+  return TurnReactor<std::remove_const_t<decltype(merger)>>::Start(env_, context,
+                                                                   *std::move(stream), merger);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Generate(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  return StartTurn<v1::GenerateRequest>(context, *bytes,
+                                        [](const v1::GenerateRequest&, const TurnRequest& turn) {
+                                          return ChunkMerger(turn.sampling.seed);
+                                        });
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerationService::Score(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* bytes) {
+  return StartTurn<v1::ScoreRequest>(
+      context, *bytes, [this](const v1::ScoreRequest& request, const TurnRequest&) {
+        return ScoreMerger(request.token_bytes() ? env_.rules.tokenizer : nullptr);
+      });
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* GenerationService::Converse(

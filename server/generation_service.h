@@ -16,7 +16,8 @@ namespace eddy {
 
 class GenerationService final
     : public v1::Generation::WithRawCallbackMethod_Generate<
-          v1::Generation::WithRawCallbackMethod_Converse<v1::Generation::Service>> {
+          v1::Generation::WithRawCallbackMethod_Converse<
+              v1::Generation::WithRawCallbackMethod_Score<v1::Generation::Service>>> {
  public:
   explicit GenerationService(ServiceEnv& env) : env_(env) {}
 
@@ -24,11 +25,20 @@ class GenerationService final
                                                        const grpc::ByteBuffer* bytes) override;
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Converse(
       grpc::CallbackServerContext* context) override;
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* Score(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* bytes) override;
 
   // Ends every conversation as soon as no turn of it runs, those that begin later too. Any thread.
   void DrainConversations();
 
  private:
+  // The turn a call asks for, begun or refused; make_merger(request, turn) gives what makes its
+  // messages.
+  template <typename Request, typename MakeMerger>
+  grpc::ServerWriteReactor<grpc::ByteBuffer>* StartTurn(grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer& bytes,
+                                                        const MakeMerger& make_merger);
+
   ServiceEnv& env_;
 
   absl::Mutex mutex_;

@@ -14,8 +14,8 @@ using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-constexpr std::array<const char*, 6> kFinishReasons = {"none",   "end_of_text", "stop_sequence",
-                                                       "length", "cancelled",   "deadline"};
+constexpr std::array<const char*, 7> kFinishReasons = {
+    "none", "end_of_text", "stop_sequence", "length", "cancelled", "deadline", "scored"};
 
 // Gathers families; every metric carries the model's name.
 class Page {
@@ -98,6 +98,8 @@ void AddRequests(const EngineMetrics& metrics, const std::array<Counter, 17>& re
                  "Turns that wait for a slot or for their session.");
   page->OneCounter("prompt_tokens_total", metrics.prompt_tokens, "Prompt tokens read by steps.");
   page->OneCounter("generation_tokens_total", metrics.generation_tokens, "Tokens generated.");
+  page->OneCounter("scored_tokens_total", metrics.scored_tokens,
+                   "Tokens whose log-probabilities were told by Score calls.");
   page->OneCounter(
       "prefix_reuse_tokens_total", metrics.prefix_reuse_tokens,
       "Tokens before a turn's first that were not read again, for their state was there.");

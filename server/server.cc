@@ -40,6 +40,7 @@ WireRules MakeRules(const Engine& engine, const ServerOptions& options) {
   rules.chat_template = options.chat_template;
   rules.prompt_bytes_max = options.prompt_bytes_max;
   rules.prompt_token_count_max = engine.options().prompt_token_count_max;
+  rules.score_token_count_max = engine.options().score_token_count_max;
   rules.max_tokens_limit = options.max_tokens_limit;
   return rules;
 }

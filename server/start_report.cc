@@ -47,18 +47,21 @@ void AddMachine(const Engine& engine, Table* table) {
 void AddEngine(const Engine& engine, Table* table) {
   const EngineOptions& options = engine.options();
   const int64_t state_bytes = engine.state_bytes();
+  const int64_t logits_row_bytes = int64_t{4} * engine.model_info().vocabulary_size;
   table->Line("slots", options.slot_count,
               absl::StrCat("states of ", FormatBytes(state_bytes), " = ",
                            FormatBytes(state_bytes * options.slot_count)));
   table->Line("batch-rows-max", options.batch_row_count_max, "sessions moved by one step");
   table->Line("batch-tokens-max", options.batch_token_count_max,
               absl::StrCat("tokens of one step; logits of ",
-                           FormatBytes(int64_t{4} * options.batch_row_count_max *
-                                       engine.model_info().vocabulary_size)));
+                           FormatBytes(logits_row_bytes * options.batch_row_count_max)));
   table->Line("prefill-chunk", options.prefill_chunk_token_count,
               "tokens of one prompt in one step");
   table->Line("prefill-beside-decode", options.prefill_beside_decode_token_count,
               "prompt tokens of a step in which others decode, or one for each of them");
+  table->Line("batch-scores-max", options.batch_score_count_max,
+              absl::StrCat("tokens scored in one step; logits of ",
+                           FormatBytes(logits_row_bytes * options.batch_score_count_max)));
   table->Line("queue", options.submit_queue_capacity,
               absl::StrCat("waiting turns; at worst ",
                            FormatBytes(int64_t{4} * options.prompt_token_count_max *
@@ -68,6 +71,7 @@ void AddEngine(const Engine& engine, Table* table) {
   table->Line(
       "prompt-tokens-max", options.prompt_token_count_max,
       absl::StrCat("tokens = ", FormatBytes(4 * options.prompt_token_count_max), " a prompt"));
+  table->Line("score-tokens", options.score_token_count_max, "tokens of one Score call");
   table->Line("stream-capacity", options.stream_capacity,
               absl::StrCat("tokens behind = ", FormatBytes(kChunkBytes * options.stream_capacity),
                            " a call"));

@@ -141,21 +141,43 @@ const Rows& CpuBackend::BeginStep(const Rows& host) {
   rows_ = host;
   return rows_;
 }
+template <typename Fn>
+void CpuBackend::ForEachLogitsRow(const Tensor& logits, size_t row_count, const Fn& fn) {
+  const auto count = static_cast<int64_t>(row_count);
+  const int64_t vocabulary = logits.dim(1);
+  CheckF32(logits, {count, vocabulary}, "logits");
+  EDDY_CHECK(vocabulary >= 1 && vocabulary <= kVocabularyMax) << vocabulary;
+  for (SampleScratch& scratch : scratch_) scratch.Reserve(vocabulary);
+  const int64_t chunk = ChunkSize(count, 1, count * vocabulary * kSampleCost);
+  pool_.ParallelFor(CeilDivide(count, chunk), [&](int64_t i, int thread) {
+    for (int64_t r = i * chunk; r < std::min(count, (i + 1) * chunk); ++r) {
+      fn(static_cast<size_t>(r), scratch_[static_cast<size_t>(thread)]);
+    }
+  });
+}
+
 void CpuBackend::Sample(const Tensor& logits, std::span<const SampleRow> rows,
                         std::span<SampleResult> results) {
-  const auto row_count = static_cast<int64_t>(rows.size());
-  const int64_t vocabulary = logits.dim(1);
-  CheckF32(logits, {row_count, vocabulary}, "logits");
   EDDY_CHECK_EQ(rows.size(), results.size());
-  EDDY_CHECK(vocabulary >= 1 && vocabulary <= kVocabularyMax) << vocabulary;
+  const int64_t vocabulary = logits.dim(1);
   for (const SampleRow& row : rows) CheckSampleRow(row, vocabulary);
-  for (SampleScratch& scratch : scratch_) scratch.Reserve(vocabulary);
-  const int64_t chunk = ChunkSize(row_count, 1, row_count * vocabulary * kSampleCost);
-  pool_.ParallelFor(CeilDivide(row_count, chunk), [&](int64_t i, int thread) {
-    for (int64_t r = i * chunk; r < std::min(row_count, (i + 1) * chunk); ++r) {
-      SampleToken(ops_, logits.f32() + r * vocabulary, vocabulary, rows[static_cast<size_t>(r)],
-                  scratch_[static_cast<size_t>(thread)], results[static_cast<size_t>(r)]);
-    }
+  ForEachLogitsRow(logits, rows.size(), [&](size_t r, SampleScratch& scratch) {
+    SampleToken(ops_, logits.f32() + static_cast<int64_t>(r) * vocabulary, vocabulary, rows[r],
+                scratch, results[r]);
+  });
+}
+
+void CpuBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
+                       std::span<ScoreResult> results) {
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  const int64_t vocabulary = logits.dim(1);
+  for (const ScoreRow& row : rows) {
+    EDDY_CHECK(row.token >= 0 && row.token < vocabulary) << row.token;
+    EDDY_CHECK_LE(row.alternatives.size(), static_cast<size_t>(ScoreRow::kAlternativesMax));
+  }
+  ForEachLogitsRow(logits, rows.size(), [&](size_t r, SampleScratch& scratch) {
+    ScoreToken(ops_, logits.f32() + static_cast<int64_t>(r) * vocabulary, vocabulary, rows[r],
+               scratch, results[r]);
   });
 }
 

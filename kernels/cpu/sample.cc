@@ -39,90 +39,37 @@ double Log(double x) {
   return 2.0 * s * sum + exponent * 0.6931471805599453;
 }
 
-// One row's work; holds what the steps share.
-class RowSampler {
+// What a row of logits says as it is. Not const: its parts write to the scratch.
+class LogitsReader {
  public:
-  RowSampler(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
-             SampleScratch& scratch)
-      : ops_(ops), logits_(logits), vocabulary_(vocabulary), row_(row), scratch_(scratch) {}
+  LogitsReader(const Ops& ops, const float* logits, int64_t vocabulary, SampleScratch& scratch)
+      : ops_(ops), logits_(logits), vocabulary_(vocabulary), scratch_(scratch) {}
 
-  void Run(SampleResult& result) {
-    result.token = -1;
-    result.log_prob = 0.0f;
-    result.alternative_count = 0;
-    if (!FindMax()) return;
-    double log_total = 0.0;
-    if (row_.wants_log_prob || row_.alternative_count > 0) {
-      log_total = max_ + Log(ops_.exp_sum(logits_, vocabulary_, max_, 1.0f, scratch_.exp.data()));
-      SetAlternatives(log_total, result);
-    }
-    if (Penalise() && !FindMax()) {
-      result.alternative_count = 0;
-      return;
-    }
-    result.token = row_.temperature == 0.0f ? Largest() : Draw();
-    if (row_.wants_log_prob) {
-      result.log_prob = static_cast<float>(ModelsOwnLogit(result.token) - log_total);
-    }
-  }
-
- private:
-  // False when a logit is NaN or +inf, or none is finite.
+  // Before all else, and again after a change. False when a logit is NaN or +inf, or none is
+  // finite.
   bool FindMax() {
     if (!ops_.block_max(logits_, vocabulary_, scratch_.block_max.data())) return false;
     max_ = *std::max_element(scratch_.block_max.data(), scratch_.block_max.data() + BlockCount());
     return max_ > -kInfinity;
   }
 
-  int64_t BlockCount() const { return (vocabulary_ + kLogitsBlock - 1) / kLogitsBlock; }
+  // The logarithm of the sum of all exp(logit).
+  double LogTotal() {
+    return max_ + Log(ops_.exp_sum(logits_, vocabulary_, max_, 1.0f, scratch_.exp.data()));
+  }
 
-  void SetAlternatives(double log_total, SampleResult& result) {
-    if (row_.alternative_count == 0) return;
-    const int64_t count = KeepLargest(std::min<int64_t>(row_.alternative_count, vocabulary_));
+  // The most probable tokens, `count` or as many as there are, most probable first. Good until the
+  // scratch is used again.
+  std::span<const Candidate> MostProbable(int64_t count) {
+    if (count == 0) return {};
     Candidate* candidates = scratch_.candidates.data();
-    std::sort(candidates, candidates + count, Before);
-    for (int64_t i = 0; i < count; ++i) {
-      result.alternative_token[i] = candidates[i].token;
-      result.alternative_log_prob[i] = static_cast<float>(candidates[i].logit - log_total);
-    }
-    result.alternative_count = static_cast<int32_t>(count);
+    const int64_t found = KeepLargest(std::min(count, vocabulary_));
+    std::sort(candidates, candidates + found, Before);
+    return {candidates, static_cast<size_t>(found)};
   }
 
-  // The logit, about to change.
-  float& Changing(int32_t token) {
-    scratch_.changed.push_back({logits_[token], token, 0});
-    return logits_[token];
-  }
-
-  // False when there was nothing to do.
-  bool Penalise() {
-    scratch_.changed.clear();
-    for (const TokenCount& seen : row_.seen) {
-      float& logit = Changing(seen.token);
-      logit = logit > 0.0f ? logit / row_.repetition_penalty : logit * row_.repetition_penalty;
-      logit -= row_.presence_penalty;
-      logit -= row_.frequency_penalty * static_cast<float>(seen.count);
-    }
-    for (const LogitBias& bias : row_.biases) Changing(bias.token) += bias.bias;
-    for (const int32_t token : row_.banned) Changing(token) = -kInfinity;
-    return !scratch_.changed.empty();
-  }
-
-  float ModelsOwnLogit(int32_t token) const {
-    for (const Candidate& first : scratch_.changed) {
-      if (first.token == token) return first.logit;
-    }
-    return logits_[token];
-  }
-
-  int32_t Largest() const {
-    for (int64_t block = 0;; ++block) {
-      if (scratch_.block_max[static_cast<size_t>(block)] < max_) continue;
-      const float* begin = logits_ + block * kLogitsBlock;
-      const float* end = logits_ + vocabulary_;
-      return static_cast<int32_t>(std::find(begin, end, max_) - logits_);
-    }
-  }
+ protected:
+  int64_t BlockCount() const { return (vocabulary_ + kLogitsBlock - 1) / kLogitsBlock; }
 
   // Gathers the tokens with a logit of at least `floor` (never those of -inf) by rising id; returns
   // their count. Each is written first and counted after: no branch to mispredict, and never past
@@ -158,6 +105,85 @@ class RowSampler {
     Candidate* candidates = scratch_.candidates.data();
     std::nth_element(candidates, candidates + k, candidates + count, Before);
     return k;
+  }
+
+  const Ops& ops_;
+  const float* const logits_;
+  const int64_t vocabulary_;
+  SampleScratch& scratch_;
+  float max_ = 0.0f;
+};
+
+// One row's work; holds what the steps share.
+class RowSampler : private LogitsReader {
+ public:
+  RowSampler(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
+             SampleScratch& scratch)
+      : LogitsReader(ops, logits, vocabulary, scratch), changing_(logits), row_(row) {}
+
+  void Run(SampleResult& result) {
+    result.token = -1;
+    result.log_prob = 0.0f;
+    result.alternative_count = 0;
+    if (!FindMax()) return;
+    double log_total = 0.0;
+    if (row_.wants_log_prob || row_.alternative_count > 0) {
+      log_total = LogTotal();
+      SetAlternatives(log_total, result);
+    }
+    if (Penalise() && !FindMax()) {
+      result.alternative_count = 0;
+      return;
+    }
+    result.token = row_.temperature == 0.0f ? Largest() : Draw();
+    if (row_.wants_log_prob) {
+      result.log_prob = static_cast<float>(ModelsOwnLogit(result.token) - log_total);
+    }
+  }
+
+ private:
+  void SetAlternatives(double log_total, SampleResult& result) {
+    for (const Candidate& candidate : MostProbable(row_.alternative_count)) {
+      const int32_t i = result.alternative_count++;
+      result.alternative_token[i] = candidate.token;
+      result.alternative_log_prob[i] = static_cast<float>(candidate.logit - log_total);
+    }
+  }
+
+  // The logit, about to change.
+  float& Changing(int32_t token) {
+    scratch_.changed.push_back({changing_[token], token, 0});
+    return changing_[token];
+  }
+
+  // False when there was nothing to do.
+  bool Penalise() {
+    scratch_.changed.clear();
+    for (const TokenCount& seen : row_.seen) {
+      float& logit = Changing(seen.token);
+      logit = logit > 0.0f ? logit / row_.repetition_penalty : logit * row_.repetition_penalty;
+      logit -= row_.presence_penalty;
+      logit -= row_.frequency_penalty * static_cast<float>(seen.count);
+    }
+    for (const LogitBias& bias : row_.biases) Changing(bias.token) += bias.bias;
+    for (const int32_t token : row_.banned) Changing(token) = -kInfinity;
+    return !scratch_.changed.empty();
+  }
+
+  float ModelsOwnLogit(int32_t token) const {
+    for (const Candidate& first : scratch_.changed) {
+      if (first.token == token) return first.logit;
+    }
+    return logits_[token];
+  }
+
+  int32_t Largest() const {
+    for (int64_t block = 0;; ++block) {
+      if (scratch_.block_max[static_cast<size_t>(block)] < max_) continue;
+      const float* begin = logits_ + block * kLogitsBlock;
+      const float* end = logits_ + vocabulary_;
+      return static_cast<int32_t>(std::find(begin, end, max_) - logits_);
+    }
   }
 
   // Sets the weights of the first `count` candidates and returns their sum.
@@ -284,12 +310,8 @@ class RowSampler {
     return count;
   }
 
-  const Ops& ops_;
-  float* const logits_;
-  const int64_t vocabulary_;
+  float* const changing_;  // the logits
   const SampleRow& row_;
-  SampleScratch& scratch_;
-  float max_ = 0.0f;
 };
 
 }  // namespace
@@ -309,6 +331,21 @@ void SampleScratch::Reserve(int64_t vocabulary) {
 void SampleToken(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
                  SampleScratch& scratch, SampleResult& result) {
   RowSampler(ops, logits, vocabulary, row, scratch).Run(result);
+}
+
+void ScoreToken(const Ops& ops, const float* logits, int64_t vocabulary, const ScoreRow& row,
+                SampleScratch& scratch, ScoreResult& result) {
+  result = ScoreResult();
+  LogitsReader reader(ops, logits, vocabulary, scratch);
+  if (!reader.FindMax()) return;
+  result.is_finite = true;
+  const double log_total = reader.LogTotal();
+  result.log_prob = static_cast<float>(logits[row.token] - log_total);
+  for (const Candidate& candidate :
+       reader.MostProbable(static_cast<int64_t>(row.alternatives.size()))) {
+    LogitBias& alternative = row.alternatives[static_cast<size_t>(result.alternative_count++)];
+    alternative = {candidate.token, static_cast<float>(candidate.logit - log_total)};
+  }
 }
 
 }  // namespace eddy::cpu

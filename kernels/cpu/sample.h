@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Choosing a token from a row of logits: the contract of Backend::Sample for one row.
+// Choosing a token from a row of logits, and telling how probable one is: the contracts of
+// Backend::Sample and Backend::Score for one row.
 //
 // Probabilities are summed as integers, in units of 2^-40 of the largest one: sums are exact, so
 // the token does not depend on the order in which candidates are visited, and nothing is ever
@@ -36,5 +37,7 @@ struct SampleScratch {
 // Penalties, biases and bans are applied to `logits` [vocabulary] in place.
 void SampleToken(const Ops& ops, float* logits, int64_t vocabulary, const SampleRow& row,
                  SampleScratch& scratch, SampleResult& result);
+void ScoreToken(const Ops& ops, const float* logits, int64_t vocabulary, const ScoreRow& row,
+                SampleScratch& scratch, ScoreResult& result);
 
 }  // namespace eddy::cpu

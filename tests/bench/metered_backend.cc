@@ -158,4 +158,9 @@ void MeteredBackend::Sample(const Tensor& logits, std::span<const SampleRow> row
   Meter(OpClass::kSampling, 0.0, 0.0, [&] { backend_->Sample(logits, rows, results); });
 }
 
+void MeteredBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
+                           std::span<ScoreResult> results) {
+  Meter(OpClass::kSampling, 0.0, 0.0, [&] { backend_->Score(logits, rows, results); });
+}
+
 }  // namespace eddy

@@ -102,6 +102,8 @@ class MeteredBackend : public Backend {
                   const StateRef& normaliser_state, const Tensor& out) override;
   void Sample(const Tensor& logits, std::span<const SampleRow> rows,
               std::span<SampleResult> results) override;
+  void Score(const Tensor& logits, std::span<const ScoreRow> rows,
+             std::span<ScoreResult> results) override;
 
  private:
   // Runs `op`, which moves so many bytes and does so many operations.

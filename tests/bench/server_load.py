@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is lost between the step and the client, and what a prompt does to those who decode.
 
-    EDDY_BIN=build/release/bin python3 tests/bench/server_load.py [--case step|grpc|prompt] [--seconds 20]
+    EDDY_BIN=build/release/bin python3 tests/bench/server_load.py [--case step|grpc|prompt|score] [--seconds 20]
 
 step    synthetic:rwkv7-0.19b, 64 streams: tokens/s through gRPC as a share of eddy-step-bench in the same run
 grpc    models/shakespeare, 256 streams: tokens/s as a share of a bare gRPC streaming loop in the same run
 prompt  synthetic:rwkv7-0.19b, 32 streams that decode: time between their tokens alone, and while prompts of
         512 tokens arrive at random times; time to first token of those prompts
+score   synthetic:rwkv7-0.19b, 32 streams that decode: time between their tokens alone, and while a text is
+        scored; tokens scored a second beside them and alone
 
 The two sides of a share alternate, several rounds, and medians are printed: a shared machine's speed drifts.
 """
@@ -16,9 +18,11 @@ import argparse
 import contextlib
 import json
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
@@ -79,29 +83,68 @@ def grpc_case(args):
     print_share(f"models/shakespeare, {streams} streams", ours, "bare gRPC loop", theirs)
 
 
+@contextlib.contextmanager
+def decoders(server, flags, seconds):
+    """In the background for as long as something else is measured, and a little longer; the report is filled in."""
+    command = [BIN / "eddy", "bench", "--server", server.address, "--json", "--ignore-end-of-text", *flags,
+               "--duration-s", seconds + 2]
+    process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE)
+    time.sleep(1)
+    report = {}
+    try:
+        yield report
+    finally:
+        report.update(json.loads(process.communicate(timeout=seconds + 120)[0]))
+
+
+def print_gaps(streams, reports):
+    for name, report in reports.items():
+        gaps = report["inter_token_ms"]
+        print(f"{streams} decoding {name}: {gaps['p50']:.1f} ms between tokens (median), p99 {gaps['p99']:.1f}, "
+              f"max {gaps['max']:.1f}")
+
+
 def prompt_case(args):
     streams = args.streams or 32
     with Server("--slots", 2 * streams, model=args.model, timeout_s=300) as server:
         decode = ("--streams", streams, "--prompt-tokens", 1, "--max-tokens", 100_000)
         alone = bench(server.address, *decode, "--duration-s", args.seconds)
-        # In the background for as long as prompts arrive, and a little longer.
-        command = [BIN / "eddy", "bench", "--server", server.address, "--json", "--ignore-end-of-text", *decode,
-                   "--duration-s", args.seconds + 2]
-        decoders = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE)
-        time.sleep(1)
-        prompts = bench(server.address, "--rate", args.rate, "--prompt-tokens", args.prompt_tokens,
-                        "--max-tokens", 1, "--duration-s", args.seconds)
-        beside = json.loads(decoders.communicate(timeout=args.seconds + 120)[0])
-    for name, report in (("alone", alone), (f"beside prompts of {args.prompt_tokens}", beside)):
-        gaps = report["inter_token_ms"]
-        print(f"{streams} decoding {name}: {gaps['p50']:.1f} ms between tokens (median), p99 {gaps['p99']:.1f}, "
-              f"max {gaps['max']:.1f}")
+        with decoders(server, decode, args.seconds) as beside:
+            prompts = bench(server.address, "--rate", args.rate, "--prompt-tokens", args.prompt_tokens,
+                            "--max-tokens", 1, "--duration-s", args.seconds)
+    print_gaps(streams, {"alone": alone, f"beside prompts of {args.prompt_tokens}": beside})
     first = prompts["time_to_first_token_ms"]
     print(f"{prompts['requests_finished']} prompts, {args.rate} a second: time to first token p50 "
           f"{first['p50']:.0f} ms, p99 {first['p99']:.0f} ms")
 
 
-CASES = {"step": step_case, "grpc": grpc_case, "prompt": prompt_case}
+def scored_per_s(server, path, seconds):
+    """Tokens scored a second while `eddy perplexity` has a text for longer than that."""
+    scorer = server.start("perplexity", path, "--token-ids", "--window", 8192)
+    before, begun = server.metric("eddy_scored_tokens_total"), time.monotonic()
+    time.sleep(seconds)
+    rate = (server.metric("eddy_scored_tokens_total") - before) / (time.monotonic() - begun)
+    scorer.terminate()
+    scorer.communicate(timeout=30)
+    return rate
+
+
+def score_case(args):
+    streams = args.streams or 32
+    with Server("--slots", 2 * streams, model=args.model, timeout_s=300) as server, \
+            tempfile.NamedTemporaryFile("w", suffix=".txt") as ids:
+        ids.write(" ".join(str(random.randrange(64)) for _ in range(1_000_000)))
+        ids.flush()
+        decode = ("--streams", streams, "--prompt-tokens", 1, "--max-tokens", 100_000)
+        alone = bench(server.address, *decode, "--duration-s", args.seconds)
+        with decoders(server, decode, args.seconds) as beside:
+            rate_beside = scored_per_s(server, ids.name, args.seconds)
+        rate_alone = scored_per_s(server, ids.name, args.seconds)
+    print_gaps(streams, {"alone": alone, "beside scoring": beside})
+    print(f"tokens scored a second: {rate_beside:,.0f} beside them, {rate_alone:,.0f} alone")
+
+
+CASES = {"step": step_case, "grpc": grpc_case, "prompt": prompt_case, "score": score_case}
 
 
 def main():

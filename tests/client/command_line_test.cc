@@ -20,15 +20,16 @@ TEST(CommandLineTest, HelpNamesEveryCommand) {
     const CommandResult result = RunCommand({flag});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.err, "");
-    for (const char* command :
-         {"generate", "chat", "sessions", "models", "bench", "quantize", "Examples:"}) {
+    for (const char* command : {"generate", "chat", "sessions", "models", "score", "perplexity",
+                                "bench", "quantize", "Examples:"}) {
       EXPECT_THAT(result.out, HasSubstr(command));
     }
   }
 }
 
 TEST(CommandLineTest, EveryCommandExplainsItself) {
-  for (const char* command : {"generate", "chat", "sessions", "models", "bench"}) {
+  for (const char* command :
+       {"generate", "chat", "sessions", "models", "score", "perplexity", "bench"}) {
     const CommandResult result = RunCommand({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_EQ(result.err, "");

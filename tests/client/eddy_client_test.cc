@@ -51,6 +51,41 @@ TEST_F(ClientTest, MessagesComeInOrderAndTheLastIsGiven) {
   EXPECT_EQ(last.usage().generated_tokens(), 3u);
 }
 
+TEST_F(ClientTest, ScoresComeInOrderAndTheLastIsGiven) {
+  v1::ScoreRequest request;
+  for (const uint32_t id : {7u, 8u, 9u, 7u})
+    request.mutable_prompt()->mutable_token_ids()->add_ids(id);
+  std::vector<uint32_t> ids;
+  v1::ScoreResponse last;
+  grpc::ClientContext context;
+  const auto on_message = [&ids](const v1::ScoreResponse& message) {
+    EXPECT_EQ(message.position(), ids.size());
+    for (const v1::TokenLogProb& token : message.tokens()) ids.push_back(token.token().token_id());
+    return true;
+  };
+  EXPECT_TRUE(client_.Score(context, request, on_message, &last).ok());
+  EXPECT_THAT(ids, ElementsAre(7, 8, 9, 7));
+  EXPECT_EQ(last.finish_reason(), v1::FINISH_REASON_SCORED);
+  EXPECT_EQ(last.tokens(0).token().log_prob(), FakeLogProb(9, 7));
+}
+
+TEST_F(ClientTest, FalseFromOnMessageCancelsAScoreCall) {
+  FakeScoring scoring;
+  scoring.hang = true;
+  server_.set_scoring(scoring);
+  v1::ScoreRequest request;
+  request.mutable_prompt()->set_text("abcdef");
+  grpc::ClientContext context;
+  int message_count = 0;
+  const auto on_message = [&message_count](const v1::ScoreResponse&) {
+    ++message_count;
+    return false;
+  };
+  EXPECT_EQ(client_.Score(context, request, on_message, nullptr).error_code(),
+            grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(message_count, 1);
+}
+
 TEST_F(ClientTest, LastMayBeNull) {
   std::vector<std::string> texts;
   EXPECT_TRUE(Generate(&texts, nullptr).ok());

@@ -88,12 +88,17 @@ struct FakeLog {
   std::mutex mutex;
   // Turns as requests; a turn of Converse has its session, its appended texts and its conditions.
   std::vector<v1::GenerateRequest> turns;
+  std::vector<v1::ScoreRequest> scores;
   std::vector<v1::ConverseRequest::Open> opens;
   std::vector<v1::CreateSessionRequest> creates;
   std::vector<v1::ListSessionsRequest> lists;
   std::atomic<int> cancelled_count{0};
   std::atomic<int> hanging_count{0};
 
+  std::vector<v1::ScoreRequest> Scores() {
+    std::lock_guard lock(mutex);
+    return scores;
+  }
   std::vector<v1::GenerateRequest> Turns() {
     std::lock_guard lock(mutex);
     return turns;
@@ -103,6 +108,20 @@ struct FakeLog {
     return turns.size() == 1 ? turns[0] : v1::GenerateRequest();
   }
 };
+
+// How Score calls are answered: three tokens a message, token i + 1 with FakeLogProb of token i and
+// itself, and 0, 1, 2, ... as its alternatives.
+struct FakeScoring {
+  grpc::Status status;  // after the messages
+  // The last message has it; UNSPECIFIED: no last message.
+  v1::FinishReason finish_reason = v1::FINISH_REASON_SCORED;
+  int token_count_max = 1 << 20;  // that are told of
+  bool hang = false;  // after the messages: wait for the client's cancel instead of ending
+};
+
+inline float FakeLogProb(uint32_t before, uint32_t token) {
+  return -0.125f * static_cast<float>((before * 3 + token) % 50);
+}
 
 using FakeAnswer = std::function<FakeReply(const v1::GenerateRequest&)>;
 
@@ -138,6 +157,38 @@ class FakeGeneration final : public v1::Generation::Service {
     return reply.status;
   }
 
+  // Before the first call.
+  void set_scoring(const FakeScoring& scoring) { scoring_ = scoring; }
+
+  grpc::Status Score(grpc::ServerContext* context, const v1::ScoreRequest* request,
+                     grpc::ServerWriter<v1::ScoreResponse>* writer) override {
+    {
+      std::lock_guard lock(log_.mutex);
+      log_.scores.push_back(*request);
+    }
+    std::vector<uint32_t> ids(request->prompt().token_ids().ids().begin(),
+                              request->prompt().token_ids().ids().end());
+    for (const char c : request->prompt().text()) ids.push_back(static_cast<uint8_t>(c));
+    const size_t all = std::min(ids.size(), static_cast<size_t>(scoring_.token_count_max));
+    v1::ScoreResponse message;
+    for (size_t i = 0; i < all; ++i) {
+      AddScored(*request, ids, i, message.add_tokens());
+      if (message.tokens_size() < 3) continue;
+      writer->Write(message);
+      message.Clear();
+      message.set_position(static_cast<uint32_t>(i + 1));
+    }
+    while (scoring_.hang && !context->IsCancelled()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    if (context->IsCancelled()) return grpc::Status::CANCELLED;
+    if (scoring_.finish_reason != v1::FINISH_REASON_UNSPECIFIED) {
+      message.set_finish_reason(scoring_.finish_reason);
+      writer->Write(message);
+    }
+    return scoring_.status;
+  }
+
   using ConverseStream = grpc::ServerReaderWriter<v1::ConverseResponse, v1::ConverseRequest>;
 
   grpc::Status Converse(grpc::ServerContext* context, ConverseStream* stream) override {
@@ -169,6 +220,19 @@ class FakeGeneration final : public v1::Generation::Service {
   }
 
  private:
+  static void AddScored(const v1::ScoreRequest& request, const std::vector<uint32_t>& ids, size_t i,
+                        v1::TokenLogProb* token) {
+    const auto fill = [&](uint32_t id, v1::LogProb* log_prob) {
+      log_prob->set_token_id(id);
+      if (request.token_bytes()) log_prob->set_bytes(std::string(1, static_cast<char>(id)));
+      if (i > 0) log_prob->set_log_prob(FakeLogProb(ids[i - 1], id));
+    };
+    fill(ids[i], token->mutable_token());
+    for (uint32_t id = 0; i > 0 && id < request.top_log_probs(); ++id) {
+      fill(id, token->add_top());
+    }
+  }
+
   FakeReply Answer(const v1::GenerateRequest& request) {
     std::lock_guard lock(log_.mutex);
     log_.turns.push_back(request);
@@ -200,6 +264,7 @@ class FakeGeneration final : public v1::Generation::Service {
   }
 
   FakeLog& log_;
+  FakeScoring scoring_;
   FakeAnswer answer_ = [](const v1::GenerateRequest&) {
     return TextReply({"one ", "two ", "three"});
   };
@@ -349,6 +414,7 @@ class FakeServer {
   FakeLog& log() { return log_; }
   // How every turn from now on is answered. Before the first call.
   void set_answer(FakeAnswer answer) { generation_.set_answer(std::move(answer)); }
+  void set_scoring(const FakeScoring& scoring) { generation_.set_scoring(scoring); }
   void set_has_tokenizer(bool has_tokenizer) { models_.has_tokenizer = has_tokenizer; }
   void set_chat_template(const char* name) { models_.chat_template = name; }
   void set_reply(const FakeReply& reply) {

@@ -47,7 +47,9 @@ TEST(JsonLineTest, LogProbs) {
   v1::TokenLogProb* const log_prob = message.add_log_probs();
   log_prob->mutable_token()->set_token_id(3);
   log_prob->mutable_token()->set_log_prob(-0.5f);
-  log_prob->add_top()->set_token_id(4);
+  v1::LogProb* const top = log_prob->add_top();
+  top->set_token_id(4);
+  top->set_log_prob(0.0f);
   EXPECT_EQ(JsonLine(message),
             R"({"position":3,"token_ids":[3],"text":"x","log_probs":[)"
             R"({"token":{"token_id":3,"log_prob":-0.5},"top":[{"token_id":4,"log_prob":0}]}]})");

@@ -37,6 +37,14 @@ TEST(FormatProgressTest, AtTheStart) {
             "[--------------------]   0 %  0.0 s  0/4 requests  0 running");
 }
 
+TEST(FormatBarTest, SharesAndBeyond) {
+  EXPECT_EQ(FormatBar(0.0), "[--------------------]   0 %");
+  EXPECT_EQ(FormatBar(0.4), "[########------------]  40 %");
+  EXPECT_EQ(FormatBar(1.0), "[####################] 100 %");
+  EXPECT_EQ(FormatBar(1.5), FormatBar(1.0));
+  EXPECT_EQ(FormatBar(-1.0), FormatBar(0.0));
+}
+
 TEST(FormatProgressTest, NeverMoreThanEverything) {
   EXPECT_EQ(FormatProgress(Progress(30, 0, 70, 0, 0), ProgressGoal{64, 10}).substr(0, 28),
             "[####################] 100 %");
@@ -51,9 +59,9 @@ TEST(ProgressBarTest, WritesOverTheLineBeforeAndWipesItAtTheEnd) {
   const std::string second = FormatProgress(shorter, goal);
   ASSERT_LT(second.size(), first.size());
   {
-    ProgressBar bar(out, goal);
-    bar.Show(longer);
-    bar.Show(shorter);
+    ProgressBar bar(out);
+    bar.Show(first);
+    bar.Show(second);
   }
   const std::string stale(first.size() - second.size(), ' ');
   EXPECT_EQ(out.str(),
@@ -62,7 +70,7 @@ TEST(ProgressBarTest, WritesOverTheLineBeforeAndWipesItAtTheEnd) {
 
 TEST(ProgressBarTest, ABarNeverShownWritesNothing) {
   std::ostringstream out;
-  { ProgressBar bar(out, ProgressGoal{1, 0}); }
+  { ProgressBar bar(out); }
   EXPECT_EQ(out.str(), "");
 }
 

@@ -14,8 +14,8 @@
 #include <set>
 #include <string>
 
-#include "engine/engine_core.h"
 #include "tests/support/hand_stepped_engine.h"
+#include "tests/support/score_check.h"
 
 namespace eddy {
 namespace {
@@ -24,7 +24,6 @@ using std::chrono::milliseconds;
 
 int64_t seed_count = 1000;
 int64_t first_seed = 0;
-
 constexpr int32_t kVocabulary = 256;
 constexpr int32_t kNanToken = 255;
 
@@ -49,9 +48,8 @@ struct Client {
 struct Mirror {
   std::vector<int32_t> history;
   bool pending = false;  // the last token of it was generated and not read
-  bool unsure =
-      false;  // of `pending`: a turn was cut short before any token of its prompt was read
-  bool broken = false;  // it has read the token that makes logits NaN
+  bool unsure = false;   // of `pending`: a turn was cut short before it read any of its prompt
+  bool broken = false;   // it has read the token that makes logits NaN
 };
 
 // What a turn says if nobody cuts it short.
@@ -141,6 +139,7 @@ class Simulation {
     options.prefill_chunk_token_count = Pick(1, 10);
     options.prefill_beside_decode_token_count = Pick(1, 10);
     options.submit_queue_capacity = Pick(1, 10);
+    options.batch_score_count_max = Pick(1, 8);
     options.session_turn_count_max = Pick(1, 3);
     options.stream_capacity = Pick(1, 6);
     options.session_count_max = Pick(1, 8);
@@ -197,6 +196,8 @@ class Simulation {
       }
     }
     if (Chance(20)) request.deadline = engine_.now + milliseconds(Pick(0, 40));
+    request.scores = !named && request.prompt.size() <= 10 && Chance(60);  // within position_max
+    if (request.scores) request.alternative_count = Pick(0, 2) * Pick(0, 128);
     return request;
   }
 
@@ -295,7 +296,6 @@ class Simulation {
     EXPECT_EQ(core.store().bytes(), core.store().state_count() * core.pool().state_bytes());
     EXPECT_LE(core.store().bytes(), options_.host_state_bytes_max);
     EXPECT_LE(sessions.named_count(), options_.session_count_max);
-
     std::set<const Session*> active;
     for (const auto& turn : core.turns()) {
       EXPECT_FALSE(turn->ended());
@@ -373,9 +373,13 @@ class Simulation {
 
 void Simulation::CheckClient(const Client& client, Mirror* mirror) {
   const StreamResult& result = client.result;
+  const absl::Status& health = engine_.core->health();
   coverage.Add(result.status.ok()
                    ? "finished " + std::to_string(static_cast<int>(result.finish_reason))
                    : std::string(absl::StatusCodeToString(result.status.code())));
+  if (client.request.scores) {
+    return ExpectScores(client.request, result, kVocabulary, health.ok() ? kNanToken : -1);
+  }
   EXPECT_EQ(result.status.ok(), result.finish_reason != FinishReason::kNone);
   EXPECT_EQ(result.status.ok(), result.usage.has_value());
   // One that never began: refused, cancelled or too late.
@@ -407,7 +411,7 @@ void Simulation::CheckClient(const Client& client, Mirror* mirror) {
               history_size + static_cast<int64_t>(client.request.prompt.size()));
     EXPECT_EQ(result.usage->generated_tokens, static_cast<int64_t>(result.tokens.size()));
   }
-  const bool nan = code == absl::StatusCode::kInternal && engine_.core->health().ok();
+  const bool nan = code == absl::StatusCode::kInternal && health.ok();
   if (nan) {
     EXPECT_EQ(expected.reason, FinishReason::kNone);
     EXPECT_EQ(result.tokens, expected.tokens);
@@ -427,6 +431,7 @@ void Simulation::CheckCut(const Client& client, const Expected& expected) {
     case FinishReason::kEndOfText:
     case FinishReason::kStopSequence:
     case FinishReason::kLength:
+    case FinishReason::kScored:
       EXPECT_EQ(result.finish_reason, expected.reason);
       EXPECT_EQ(result.tokens, expected.tokens);
       EXPECT_EQ(result.text, expected.text);
@@ -471,9 +476,9 @@ TEST(EngineSimulation, LivesAsTheModelDemands) {
   }
   for (const auto& [what, count] : coverage.counts) std::cout << what << ": " << count << "\n";
   if (seed_count < 200) return;
+  for (int i = 1; i <= 6; ++i) EXPECT_GT(coverage.counts["finished " + std::to_string(i)], 10);
   for (const char* what : {"turns", "parked", "moved out", "moved in", "reused tokens", "deleted",
-                           "full queue", "lost device", "finished 1", "finished 2", "finished 3",
-                           "finished 4", "finished 5", "INTERNAL", "NOT_FOUND", "INVALID_ARGUMENT",
+                           "full queue", "lost device", "INTERNAL", "NOT_FOUND", "INVALID_ARGUMENT",
                            "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "UNAVAILABLE"}) {
     EXPECT_GT(coverage.counts[what], 10) << what;
   }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/engine_fixture.h"
+#include "tests/support/score_check.h"
 
 namespace eddy {
 namespace {
@@ -24,6 +25,7 @@ RequestLimits Limits() {
   return {.vocabulary_size = 64,
           .position_max = 1000,
           .prompt_token_count_max = 500,
+          .score_token_count_max = 300,
           .has_tokenizer = true,
           .end_of_text_ids = kEndOfText};
 }
@@ -172,6 +174,32 @@ TEST(RequestCheckTest, WhatDependsOnTheModel) {
   EXPECT_TRUE(CheckTurnRequest(request, limits).ok());
 }
 
+TEST(RequestCheckTest, WhatIsScored) {
+  const auto check = [](size_t count, int32_t alternative_count, int64_t position_max = 1000) {
+    RequestLimits limits = Limits();
+    limits.position_max = position_max;
+    return CheckTurnRequest(MakeScoreRequest(std::vector<int32_t>(count, 63), alternative_count),
+                            limits);
+  };
+  EXPECT_TRUE(check(1, 0).ok());
+  EXPECT_TRUE(check(300, 256).ok());
+  EXPECT_TRUE(check(300, 256, 300).ok());
+  const auto refuses = [](const absl::Status& status, const char* words) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(words));
+  };
+  refuses(check(0, 0), "prompt is 0; it must be in [1, 300]");
+  refuses(check(301, 0), "prompt is 301; it must be in [1, 300]");
+  refuses(check(300, 0, 299), "the model holds at most 299 tokens");
+  refuses(check(3, 257), "top_log_probs is 257; it must be in [0, 256]");
+  refuses(check(3, -1), "top_log_probs is -1");
+  TurnRequest request = MakeScoreRequest({1, 64});
+  refuses(CheckTurnRequest(request, Limits()), "prompt.token_ids[1] is 64");
+  request = MakeScoreRequest({1, 2});
+  request.session_name = "anna";
+  refuses(CheckTurnRequest(request, Limits()), "session is 'anna'");
+}
+
 TEST(RequestCheckTest, SessionNames) {
   for (const char* name : {"a", "A-1_b.c:d", "...", "~a"})
     EXPECT_TRUE(CheckSessionName(name).ok()) << name;
@@ -189,6 +217,8 @@ TEST(RequestCheckTest, EngineOptionsThatCannotWorkAreRefused) {
       {"prefill_beside_decode_token_count is 0",
        [](auto& o) { o.prefill_beside_decode_token_count = 0; }},
       {"prefill_chunk_token_count is 0", [](auto& o) { o.prefill_chunk_token_count = 0; }},
+      {"batch_score_count_max is 0", [](auto& o) { o.batch_score_count_max = 0; }},
+      {"score_token_count_max is 0", [](auto& o) { o.score_token_count_max = 0; }},
       {"submit_queue_capacity is 0", [](auto& o) { o.submit_queue_capacity = 0; }},
       {"session_turn_count_max is 0", [](auto& o) { o.session_turn_count_max = 0; }},
       {"stream_capacity is 0", [](auto& o) { o.stream_capacity = 0; }},

@@ -34,13 +34,19 @@ class SchedulerTest : public ::testing::Test {
             .prompt = std::span<const int32_t>(prompt_).first(count),
             .last_move = last_move};
   }
+  MovableTurn Score(int32_t slot, size_t count, int32_t count_max = 1000) {
+    MovableTurn turn = Prefill(slot, count);
+    turn.score_count_max = count_max;
+    return turn;
+  }
   Batch Next(const std::vector<MovableTurn>& turns, int32_t rows, int32_t tokens, int32_t chunk,
-             int32_t beside_decode = 64) {
+             int32_t beside_decode = 64, int32_t scores = 64) {
     Scheduler scheduler({.slot_count = 64,
                          .row_count_max = rows,
                          .token_count_max = tokens,
                          .prefill_chunk_token_count = chunk,
-                         .prefill_beside_decode_token_count = beside_decode});
+                         .prefill_beside_decode_token_count = beside_decode,
+                         .score_count_max = scores});
     Batch batch(rows, tokens);
     scheduler.Next(turns, &batch);
     return batch;
@@ -150,10 +156,12 @@ TEST_F(SchedulerTest, RandomTurnsStayInTheLimitsAndAllFinish) {
       size_t prompt_left;
       int decode_left;
       uint64_t last_move;
+      bool scores;
     };
     std::vector<Waiting> waiting;
     for (int i = pick(1, 12); i > 0; --i) {
-      waiting.push_back({static_cast<size_t>(pick(1, 40)), pick(1, 20), 0});
+      const bool scores = pick(1, 3) == 1;
+      waiting.push_back({static_cast<size_t>(pick(1, 40)), scores ? 0 : pick(1, 20), 0, scores});
     }
     uint64_t move_count = 0;
     int step = 0;
@@ -166,11 +174,12 @@ TEST_F(SchedulerTest, RandomTurnsStayInTheLimitsAndAllFinish) {
         turns.push_back(waiting[i].prompt_left > 0
                             ? Prefill(slot, waiting[i].prompt_left, -1, waiting[i].last_move)
                             : Decode(slot, waiting[i].last_move));
+        if (waiting[i].scores) turns.back().score_count_max = pick(1, 9);
         who.push_back(i);
       }
       if (turns.empty()) break;
       ASSERT_LT(++step, 5000) << "someone starves; seed " << seed;
-      const Batch batch = Next(turns, rows, tokens, chunk);
+      const Batch batch = Next(turns, rows, tokens, chunk, 64, 5);
       ASSERT_GE(batch.row_count(), 1) << "seed " << seed;
       for (int32_t row = 0; row < batch.row_count(); ++row) {
         const int32_t count = batch.row_token_count(row);
@@ -183,6 +192,54 @@ TEST_F(SchedulerTest, RandomTurnsStayInTheLimitsAndAllFinish) {
           --moved.decode_left;
         }
       }
+    }
+  }
+}
+
+TEST_F(SchedulerTest, EveryScoredTokenWantsLogits) {
+  const Batch batch = Next({Score(0, 3)}, 4, 32, 16);
+  ASSERT_EQ(batch.row_count(), 1);
+  EXPECT_EQ(batch.token_count(), 3);
+  ASSERT_EQ(batch.logits_count(), 3);
+  for (int32_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(batch.logits_row(i), 0);
+    EXPECT_EQ(batch.rows().logits_token[i], i);
+  }
+}
+
+TEST_F(SchedulerTest, WhatIsScoredComesLastThoughItIsOlderAndShorter) {
+  const Batch batch = Next({Score(0, 2), Decode(1), Prefill(2, 5), Score(3, 1)}, 8, 32, 16);
+  EXPECT_THAT(TurnIndices(batch), ElementsAre(1, 2, 3, 0));
+  EXPECT_EQ(batch.logits_count(), 5);  // two to sample from, three to score
+  EXPECT_EQ(batch.logits_row(1), 1);
+  EXPECT_EQ(batch.logits_row(2), 2);
+}
+
+TEST_F(SchedulerTest, AScoredTokenCountsForTwo) {
+  // Beside a decode row there is room for 8 prompt tokens, or 4 to score.
+  EXPECT_EQ(Next({Prefill(0, 100), Decode(1)}, 4, 64, 32, 8).row_token_count(1), 8);
+  EXPECT_EQ(Next({Score(0, 100), Decode(1)}, 4, 64, 32, 8).row_token_count(1), 4);
+  EXPECT_EQ(Next({Score(0, 100), Decode(1)}, 4, 64, 32, 1).row_token_count(1), 1);
+  EXPECT_EQ(Next({Score(0, 100)}, 4, 64, 32).row_token_count(0), 16);  // half a chunk
+}
+
+TEST_F(SchedulerTest, ScoredTokensAreBoundedByLogitsAndByTheReadersRoom) {
+  EXPECT_EQ(Next({Score(0, 100)}, 4, 512, 256, 8, 10).token_count(), 10);
+  EXPECT_EQ(Next({Score(0, 100, 3)}, 4, 512, 256, 8, 10).token_count(), 3);
+  // The short text takes what is left beside the quarter of the oldest.
+  const Batch batch = Next({Score(0, 100), Score(1, 50)}, 4, 512, 256, 8, 12);
+  EXPECT_THAT(TurnIndices(batch), ElementsAre(1, 0));
+  EXPECT_EQ(batch.row_token_count(0), 9);
+  EXPECT_EQ(batch.row_token_count(1), 3);
+}
+
+TEST_F(SchedulerTest, ShortTextsDoNotStarveALongOneHoweverSmallTheStep) {
+  for (int32_t tokens = 2; tokens <= 12; ++tokens) {
+    for (int32_t scores = 2; scores <= 6; ++scores) {
+      const Batch batch = Next({Score(0, 100), Score(1, 3), Score(2, 3)}, 4, tokens, 4, 8, scores);
+      const std::vector<int32_t> moved = TurnIndices(batch);
+      EXPECT_EQ(std::count(moved.begin(), moved.end(), 0), 1) << tokens << " " << scores;
+      EXPECT_LE(batch.logits_count(), scores);
     }
   }
 }

@@ -46,6 +46,29 @@ TEST(TokenStreamTest, TakesChunksInOrderAndTheEndOnce) {
   stream.WaitForMore();  // returns: the stream has ended
 }
 
+TEST(TokenStreamTest, TakesManyChunksAtOnceUpToItsRoom) {
+  TokenStream stream(4, nullptr);
+  const auto reader = std::make_shared<CountingReader>();
+  stream.SetReader(reader);
+  EXPECT_EQ(stream.capacity(), 4);
+  EXPECT_EQ(stream.room(), 4);
+  std::vector<TokenChunk> chunks = {Token(1), Token(2), Token(3)};
+  stream.PushAll(chunks);
+  EXPECT_EQ(reader->ready_count, 1);
+  EXPECT_EQ(stream.room(), 1);
+  EXPECT_FALSE(stream.full());
+  stream.PushAll({});
+  EXPECT_EQ(reader->ready_count, 1);
+  stream.Push(Token(4));
+  stream.Push(Token(5));  // the one beyond
+  EXPECT_EQ(stream.room(), 0);
+  EXPECT_TRUE(stream.full());
+  TokenStream::Taken taken;
+  stream.Take(&taken);
+  ASSERT_EQ(taken.chunks.size(), 5u);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(taken.chunks[i].token, static_cast<int32_t>(i + 1));
+}
+
 TEST(TokenStreamTest, WakesTheWriterOnlyWhenItHadBeenFull) {
   int wake_count = 0;
   TokenStream stream(2, [&] { ++wake_count; });

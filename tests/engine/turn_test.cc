@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "tests/support/hand_stepped_engine.h"
+#include "tests/support/score_check.h"
 
 namespace eddy {
 namespace {
@@ -80,6 +81,62 @@ TEST_F(TurnTest, OffersItsPromptPieceByPieceThenDecodes) {
   EXPECT_TRUE(turn.Movable().prompt.empty());
   EXPECT_EQ(turn.Movable().pending_token, 9);
   EXPECT_EQ(turn.Movable().position, 5);
+}
+
+TEST_F(TurnTest, ScoresEveryTokenButTheFirst) {
+  Turn& turn = Make(MakeScoreRequest({7, 8, 9, 5}, 1));
+  ASSERT_TRUE(turn.Begin(session_, now_).ok());
+  EXPECT_THAT(Taken().tokens, ElementsAre(7));               // of which nothing can be said
+  EXPECT_THAT(turn.Movable().prompt, ElementsAre(7, 8, 9));  // nothing is asked behind the last
+  EXPECT_EQ(turn.Movable().score_count_max, 100);
+  turn.Read(2);
+  EXPECT_THAT(turn.ScoredTokens(2), ElementsAre(8, 9));
+  std::vector<LogitBias> best = {{1, -0.25f}, {2, -0.5f}};
+  const ScoreRow rows[] = {{8, std::span(best).first(1)}, {9, std::span(best).last(1)}};
+  ScoreResult results[] = {{true, -1.0f, 1}, {true, -2.0f, 1}};
+  EXPECT_EQ(turn.AcceptScores(rows, results, now_), 2u);
+  EXPECT_FALSE(turn.ended());
+  EXPECT_EQ(turn.Movable().score_count_max, 98);
+  turn.Read(1);
+  EXPECT_THAT(turn.ScoredTokens(1), ElementsAre(5));
+  const ScoreRow last[] = {{5, {}}};
+  const ScoreResult last_result[] = {{true, -3.0f, 0}};
+  now_ += milliseconds(4);
+  EXPECT_EQ(turn.AcceptScores(last, last_result, now_), 1u);
+  EXPECT_TRUE(turn.ended());
+  const StreamResult& result = Taken();
+  EXPECT_THAT(result.tokens, ElementsAre(7, 8, 9, 5));
+  EXPECT_THAT(result.positions, ElementsAre(0, 1, 2, 3));
+  ASSERT_EQ(result.log_probs.size(), 3u);
+  EXPECT_EQ(result.log_probs[1].log_prob, -2.0f);
+  EXPECT_EQ(result.log_probs[1].alternatives.at(0).token, 2);
+  EXPECT_TRUE(result.log_probs[2].alternatives.empty());
+  EXPECT_EQ(result.finish_reason, FinishReason::kScored);
+  EXPECT_EQ(result.text, "");
+  EXPECT_EQ(result.usage->prompt_tokens, 4);
+  EXPECT_EQ(result.usage->generated_tokens, 0);
+  EXPECT_DOUBLE_EQ(result.usage->prefill_ms, 4);
+  EXPECT_EQ(metrics_.scored_tokens.value(), 3);
+}
+
+TEST_F(TurnTest, ScoresAreSentAsFarAsTheLogitsAreFinite) {
+  Turn& turn = Make(MakeScoreRequest({7, 8, 9}));
+  ASSERT_TRUE(turn.Begin(session_, now_).ok());
+  turn.Read(2);
+  const ScoreRow rows[] = {{8, {}}, {9, {}}};
+  const ScoreResult results[] = {{true, -1.0f, 0}, {}};
+  EXPECT_EQ(turn.AcceptScores(rows, results, now_), 1u);
+  EXPECT_FALSE(turn.ended());
+  EXPECT_THAT(Taken().tokens, ElementsAre(7, 8));
+}
+
+TEST_F(TurnTest, OneTokenIsScoredWithoutAStep) {
+  Turn& turn = Make(MakeScoreRequest({7}));
+  ASSERT_TRUE(turn.Begin(session_, now_).ok());
+  EXPECT_TRUE(turn.ended());
+  EXPECT_THAT(Taken().tokens, ElementsAre(7));
+  EXPECT_EQ(result_.finish_reason, FinishReason::kScored);
+  EXPECT_TRUE(result_.log_probs.empty());
 }
 
 TEST_F(TurnTest, EndsAtMaxTokensAndCountsThem) {

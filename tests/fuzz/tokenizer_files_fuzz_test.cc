@@ -4,23 +4,17 @@
 // 300.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "engine/tokenizer/json_tokenizer.h"
 #include "engine/tokenizer/sentencepiece.h"
 #include "engine/tokenizer/tokenizer.h"
-#include "tests/support/model_files.h"
 #include "tests/fuzz/mutator.h"
+#include "tests/support/model_files.h"
 
 namespace eddy {
 namespace {
-
-int Iterations() {
-  const char* const wanted = std::getenv("EDDY_FUZZ_ITERATIONS");
-  return wanted == nullptr ? 300 : std::atoi(wanted);
-}
 
 const char* const kText =
     "  The <|im_end|><strip>\tfamish'd  fox\xff 1234 e\u0301x \u4f60\u597d \U0001F600 </s> \n\n";
@@ -54,7 +48,7 @@ TEST_P(TokenizerFilesFuzzTest, IsReadOrRefused) {
   const TestFolder folder;
   Mutator mutator(11);
   int accepted = 0;
-  for (int i = 0; i < Iterations(); ++i) {
+  for (int i = 0; i < FuzzIterations(300); ++i) {
     // Half of the changes begin in the last part: what a long vocabulary stands before or behind.
     std::string mutated = mutator.Mutated(bytes, bytes.size());
     if (i % 2 == 0) {
@@ -73,7 +67,7 @@ TEST_P(TokenizerFilesFuzzTest, IsReadOrRefused) {
     Use(**tokenizer, name);
   }
   EXPECT_GT(accepted, 0);
-  EXPECT_LT(accepted, Iterations());
+  EXPECT_LT(accepted, FuzzIterations(300));
 }
 
 INSTANTIATE_TEST_SUITE_P(

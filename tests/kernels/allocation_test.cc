@@ -72,10 +72,15 @@ class Step {
     backend_->GatherLogitsRows(rows, View(y_, shape), wanted);
     backend_->MatMul(wanted, matrix_, Tensor(), View(logits_, {2, kVocabulary}));
     SampleResult results[2];
+    ScoreResult scores[2];
+    LogitBias alternatives[8];
+    const ScoreRow score_rows[2] = {{3, alternatives}, {4, {}}};
+    backend_->Score(View(logits_, {2, kVocabulary}), score_rows, scores);
     backend_->Sample(View(logits_, {2, kVocabulary}), rows_, results);
     EXPECT_TRUE(backend_->Synchronize().ok());
     EXPECT_GE(results[0].token, 0);
     EXPECT_GE(results[1].token, 0);
+    EXPECT_EQ(scores[0].alternative_count, 8);
   }
 
  private:

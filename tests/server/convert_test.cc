@@ -122,6 +122,23 @@ TEST(ConvertTest, EveryFieldArrives) {
   EXPECT_EQ(turn->alternative_count, 4);
 }
 
+TEST(ConvertTest, AScoreRequestIsATurnThatScores) {
+  v1::ScoreRequest request;
+  request.set_model("fake");
+  request.mutable_prompt()->set_text("abc");
+  request.set_top_log_probs(256);
+  const absl::StatusOr<TurnRequest> turn = ToTurnRequest(Rules(), request);
+  ASSERT_TRUE(turn.ok()) << turn.status();
+  EXPECT_TRUE(turn->scores);
+  EXPECT_THAT(turn->prompt, ElementsAre(0, 1, 2));
+  EXPECT_EQ(turn->alternative_count, 256);
+  EXPECT_EQ(turn->session_name, "");
+  WireRules rules = Rules();
+  rules.score_token_count_max = 2;
+  EXPECT_THAT(std::string(ToTurnRequest(rules, request).status().message()),
+              HasSubstr("prompt has 3 tokens to score: at most 2"));
+}
+
 TEST(ConvertTest, SeedsNotGivenDiffer) {
   const uint64_t a = ToSampling(Rules(), v1::Sampling())->seed;
   const uint64_t b = ToSampling(Rules(), v1::Sampling())->seed;

@@ -76,12 +76,16 @@ const std::vector<const char*> kEveryFlag = {"--model",
                                              "14",
                                              "--prefill-beside-decode",
                                              "25",
+                                             "--batch-scores-max",
+                                             "26",
                                              "--queue",
                                              "15",
                                              "--session-turns-max",
                                              "16",
                                              "--prompt-tokens-max",
                                              "17",
+                                             "--score-tokens",
+                                             "27",
                                              "--prompt-bytes-max",
                                              "18KB",
                                              "--max-tokens-limit",
@@ -118,9 +122,11 @@ TEST(FlagsTest, EveryFlagArrives) {
   EXPECT_EQ(flags.engine.batch_token_count_max, 13);
   EXPECT_EQ(flags.engine.prefill_chunk_token_count, 14);
   EXPECT_EQ(flags.engine.prefill_beside_decode_token_count, 25);
+  EXPECT_EQ(flags.engine.batch_score_count_max, 26);
   EXPECT_EQ(flags.engine.submit_queue_capacity, 15);
   EXPECT_EQ(flags.engine.session_turn_count_max, 16);
   EXPECT_EQ(flags.engine.prompt_token_count_max, 17);
+  EXPECT_EQ(flags.engine.score_token_count_max, 27);
   EXPECT_EQ(flags.server.prompt_bytes_max, 18 * 1024);
   EXPECT_EQ(flags.server.max_tokens_limit, 19);
   EXPECT_EQ(flags.engine.stream_capacity, 20);
@@ -168,9 +174,11 @@ TEST(FlagsTest, HelpTeachesEveryFlag) {
                            "--batch-tokens-max",
                            "--prefill-chunk",
                            "--prefill-beside-decode",
+                           "--batch-scores-max",
                            "--queue",
                            "--session-turns-max",
                            "--prompt-tokens-max",
+                           "--score-tokens",
                            "--prompt-bytes-max",
                            "--max-tokens-limit",
                            "--stream-capacity",

@@ -80,9 +80,9 @@ TEST(MetricsPageTest, HasEveryFamily) {
     EXPECT_EQ(scrape.types.count(std::string("eddy_") + name), 1u) << name;
     EXPECT_EQ(scrape.types.at(std::string("eddy_") + name), "gauge");
   }
-  for (const char* name :
-       {"prompt_tokens_total", "generation_tokens_total", "prefix_reuse_tokens_total",
-        "request_success_total", "request_failure_total", "stream_parked_total"}) {
+  for (const char* name : {"prompt_tokens_total", "generation_tokens_total", "scored_tokens_total",
+                           "prefix_reuse_tokens_total", "request_success_total",
+                           "request_failure_total", "stream_parked_total"}) {
     ASSERT_EQ(scrape.types.count(std::string("eddy_") + name), 1u) << name;
     EXPECT_EQ(scrape.types.at(std::string("eddy_") + name), "counter");
   }

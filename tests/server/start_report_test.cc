@@ -34,9 +34,10 @@ TEST(StartReportTest, EveryLimitHasItsLineAndItsBytes) {
   EXPECT_THAT(report, ContainsRegex("prompt-bytes-max +4.0 MiB  of text; messages up to 11.0 MiB"));
   EXPECT_THAT(report, ContainsRegex("grace-ms +7000  "));
   for (const char* limit :
-       {"batch-rows-max", "batch-tokens-max", "prefill-chunk", "prefill-beside-decode", "queue",
-        "session-turns-max", "prompt-tokens-max", "stream-capacity", "reader-stall-ms-max",
-        "sessions-max", "max-tokens-limit", "connection-calls-max", "rpc-memory-bytes-max"}) {
+       {"batch-rows-max", "batch-tokens-max", "prefill-chunk", "prefill-beside-decode",
+        "batch-scores-max", "queue", "session-turns-max", "prompt-tokens-max", "score-tokens",
+        "stream-capacity", "reader-stall-ms-max", "sessions-max", "max-tokens-limit",
+        "connection-calls-max", "rpc-memory-bytes-max"}) {
     EXPECT_THAT(report, ContainsRegex(std::string("\n  ") + limit + " +[0-9]"));
   }
 }

@@ -16,31 +16,58 @@ namespace {
 
 constexpr auto kAlign = std::align_val_t{64};
 
-void FillLogProbs(std::span<const float> logits, const SampleRow& row, SampleResult* result) {
+double LogTotal(std::span<const float> logits) {
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit));
-  const auto log_prob = [&](int32_t token) {
-    return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token)]) -
-                              std::log(sum));
-  };
-  result->log_prob = log_prob(result->token);
+  return std::log(sum);
+}
+
+float LogProb(std::span<const float> logits, int32_t token, double log_total) {
+  return static_cast<float>(static_cast<double>(logits[static_cast<size_t>(token)]) - log_total);
+}
+
+bool AreFinite(std::span<const float> logits) {
+  return std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); });
+}
+
+// Most probable first.
+std::vector<int32_t> Ranked(std::span<const float> logits) {
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
     return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
   });
+  return order;
+}
+
+void FillLogProbs(std::span<const float> logits, const SampleRow& row, SampleResult* result) {
+  const double log_total = LogTotal(logits);
+  result->log_prob = LogProb(logits, result->token, log_total);
+  const std::vector<int32_t> order = Ranked(logits);
   result->alternative_count = std::min(row.alternative_count, static_cast<int32_t>(logits.size()));
   for (int32_t i = 0; i < result->alternative_count; ++i) {
     result->alternative_token[i] = order[static_cast<size_t>(i)];
-    result->alternative_log_prob[i] = log_prob(order[static_cast<size_t>(i)]);
+    result->alternative_log_prob[i] = LogProb(logits, order[static_cast<size_t>(i)], log_total);
   }
+}
+
+void ScoreOne(std::span<const float> logits, const ScoreRow& row, ScoreResult* result) {
+  *result = ScoreResult();
+  if (!AreFinite(logits)) return;
+  const double log_total = LogTotal(logits);
+  result->is_finite = true;
+  result->log_prob = LogProb(logits, row.token, log_total);
+  const std::vector<int32_t> order = Ranked(logits);
+  const size_t count = std::min(row.alternatives.size(), logits.size());
+  for (size_t i = 0; i < count; ++i) {
+    row.alternatives[i] = {order[i], LogProb(logits, order[i], log_total)};
+  }
+  result->alternative_count = static_cast<int32_t>(count);
 }
 
 void SampleOne(std::span<float> logits, const SampleRow& row, SampleResult* result) {
   result->token = -1;
-  for (const float logit : logits) {
-    if (!std::isfinite(logit)) return;
-  }
+  if (!AreFinite(logits)) return;
   const auto adjusted = [&](int32_t token) -> float& { return logits[static_cast<size_t>(token)]; };
   std::vector<float> original;
   if (row.wants_log_prob) original.assign(logits.begin(), logits.end());
@@ -132,6 +159,18 @@ void FakeBackend::Sample(const Tensor& logits, std::span<const SampleRow> rows,
     const auto vocabulary = static_cast<size_t>(logits.dim(1));
     for (size_t i = 0; i < rows.size(); ++i) {
       SampleOne({logits.f32() + i * vocabulary, vocabulary}, rows[i], &results[i]);
+    }
+  });
+}
+
+void FakeBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
+                        std::span<ScoreResult> results) {
+  EDDY_CHECK_EQ(logits.dim(0), static_cast<int64_t>(rows.size()));
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  Run([=] {
+    const auto vocabulary = static_cast<size_t>(logits.dim(1));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ScoreOne({logits.f32() + i * vocabulary, vocabulary}, rows[i], &results[i]);
     }
   });
 }

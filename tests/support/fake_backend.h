@@ -50,6 +50,8 @@ class FakeBackend : public Backend {
   // contract says.
   void Sample(const Tensor& logits, std::span<const SampleRow> rows,
               std::span<SampleResult> results) override;
+  void Score(const Tensor& logits, std::span<const ScoreRow> rows,
+             std::span<ScoreResult> results) override;
 
   // ---- ops it does not have: abort ----
   absl::StatusOr<Matrix> AllocateMatrix(int64_t, int64_t, DType) override;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/fake_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -30,6 +31,13 @@ uint64_t Absorb(uint64_t hash, int32_t token) {
 
 int32_t NextToken(uint64_t hash, int32_t vocabulary_size) {
   return static_cast<int32_t>(Mix(hash) % static_cast<uint64_t>(vocabulary_size));
+}
+
+void WriteLogits(uint64_t hash, std::span<float> logits) {
+  for (size_t v = 0; v < logits.size(); ++v) {
+    logits[v] = static_cast<float>(Mix(hash ^ (v << 32)) >> 40) * 0x1p-24f;
+  }
+  logits[static_cast<size_t>(NextToken(hash, static_cast<int32_t>(logits.size())))] += 2.0f;
 }
 
 float BodyFloat(uint64_t hash, int i) {
@@ -88,11 +96,8 @@ void FakeModel::ReadRow(const Rows& rows, int32_t row, std::byte* slot, Tensor l
     if (*logits_index == rows.logits_count || rows.logits_token[*logits_index] != t) continue;
     const auto vocabulary = static_cast<size_t>(options_.vocabulary_size);
     float* out = logits.f32() + static_cast<size_t>((*logits_index)++) * vocabulary;
-    for (size_t v = 0; v < vocabulary; ++v) {
-      out[v] = static_cast<float>(Mix(state.hash ^ (v << 32)) >> 40) * 0x1p-24f;
-      if (state.is_nan != 0) out[v] = std::numeric_limits<float>::quiet_NaN();
-    }
-    out[NextToken(state.hash, options_.vocabulary_size)] += 2.0f;
+    WriteLogits(state.hash, {out, vocabulary});
+    if (state.is_nan != 0) std::fill_n(out, vocabulary, std::numeric_limits<float>::quiet_NaN());
   }
   for (int i = 0; i < options_.state_float_count; ++i) body[i] = BodyFloat(state.hash, i);
   std::memcpy(slot, &state, sizeof(state));
@@ -108,6 +113,14 @@ std::vector<int32_t> FakeModel::Continue(std::vector<int32_t> tokens, int count,
     hash = Absorb(hash, generated.back());
   }
   return generated;
+}
+
+std::vector<float> FakeModel::Logits(std::span<const int32_t> tokens, int32_t vocabulary_size) {
+  uint64_t hash = 0;
+  for (const int32_t token : tokens) hash = Absorb(hash, token);
+  std::vector<float> logits(static_cast<size_t>(vocabulary_size));
+  WriteLogits(hash, logits);
+  return logits;
 }
 
 FakeTokenizer::FakeTokenizer(int32_t vocabulary_size) {

@@ -42,6 +42,8 @@ class FakeModel : public Model {
   // What greedy decoding says after these tokens, all of them read.
   static std::vector<int32_t> Continue(std::vector<int32_t> tokens, int count,
                                        int32_t vocabulary_size = 64);
+  // The logits after these tokens.
+  static std::vector<float> Logits(std::span<const int32_t> tokens, int32_t vocabulary_size = 64);
 
  private:
   void ReadRow(const Rows& rows, int32_t row, std::byte* state, Tensor logits,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// GenerateReactor: the write side of one Generate call, from its TokenStream to the wire.
+// TurnReactor: the write side of one Generate or Score call, from its TokenStream to the wire.
 //
 // Owns itself from Start until gRPC's OnDone; the stream knows it by weak_ptr. One write is in
 // flight at most; what the step thread makes meanwhile becomes one message, so that a call buffers
@@ -10,23 +10,25 @@
 
 #include <memory>
 
-#include "eddy/v1/generation.pb.h"
 #include "engine/token_stream.h"
 #include "server/chunk_merger.h"
 #include "server/delivery.h"
+#include "server/score_merger.h"
 #include "server/service_env.h"
 #include "server/turnstile.h"
 
 namespace eddy {
 
-class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                              public StreamReader,
-                              public Deliverable,
-                              public std::enable_shared_from_this<GenerateReactor> {
+// Merger makes chunks to messages: ChunkMerger or ScoreMerger.
+template <typename Merger>
+class TurnReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
+                          public StreamReader,
+                          public Deliverable,
+                          public std::enable_shared_from_this<TurnReactor<Merger>> {
  public:
   // For the service to return. On a gRPC thread; env and context outlive the call.
-  static GenerateReactor* Start(ServiceEnv& env, grpc::CallbackServerContext* context,
-                                std::shared_ptr<TokenStream> stream, uint64_t seed);
+  static TurnReactor* Start(ServiceEnv& env, grpc::CallbackServerContext* context,
+                            std::shared_ptr<TokenStream> stream, const Merger& merger);
 
   void OnReady() override;             // step thread
   void Deliver() override;             // delivery thread
@@ -35,8 +37,8 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnDone() override;
 
  private:
-  GenerateReactor(ServiceEnv& env, grpc::CallbackServerContext* context,
-                  std::shared_ptr<TokenStream> stream, uint64_t seed);
+  TurnReactor(ServiceEnv& env, grpc::CallbackServerContext* context,
+              std::shared_ptr<TokenStream> stream, const Merger& merger);
 
   // Sends what there is, or leaves. The caller is inside the turnstile.
   void Pump();
@@ -49,12 +51,15 @@ class GenerateReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
   Turnstile turnstile_;
   // For whoever is inside; never left again once Finish was called.
-  ChunkMerger merger_;
+  Merger merger_;
   TokenStream::Taken taken_;
-  v1::GenerateResponse message_;
+  typename Merger::Message message_;
   grpc::ByteBuffer bytes_;  // gRPC's while a write is in flight
 
-  std::shared_ptr<GenerateReactor> self_;  // dropped in OnDone
+  std::shared_ptr<TurnReactor> self_;  // dropped in OnDone
 };
+
+extern template class TurnReactor<ChunkMerger>;
+extern template class TurnReactor<ScoreMerger>;
 
 }  // namespace eddy

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "server/generate_reactor.h"
+#include "server/turn_reactor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
