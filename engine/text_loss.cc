@@ -51,6 +51,10 @@ class Reader {
 };
 
 absl::StatusOr<Reader> Reader::Make(Model& model, Backend& backend) {
+  if (model.info().mixture_size > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.info().name, " predicts values, not text, expected logits"));
+  }
   const int64_t vocabulary = model.info().vocabulary_size;
   Reader reader(model, backend,
                 std::clamp<int64_t>(kChunkLogitsMax / vocabulary, 1, kChunkTokensMax));

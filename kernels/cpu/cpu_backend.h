@@ -88,6 +88,8 @@ class CpuBackend final : public Backend {
               std::span<SampleResult> results) override;
   void Score(const Tensor& logits, std::span<const ScoreRow> rows,
              std::span<ScoreResult> results) override;
+  void SampleMixture(const Tensor& outputs, int32_t value_count, std::span<const SampleRow> rows,
+                     std::span<SampleResult> results) override;
 
  private:
   // Checks, makes room, and calls fn(row, scratch) for each row of logits [row_count, vocabulary].

@@ -331,6 +331,7 @@ class FakeSessions final : public v1::Sessions::Service {
 class FakeModels final : public v1::Models::Service {
  public:
   std::atomic<bool> has_tokenizer{true};
+  v1::ImageFormat image;  // none while its width is 0; set before the first call
 
   static v1::Model FakeModel() {
     v1::Model model;
@@ -358,6 +359,7 @@ class FakeModels final : public v1::Models::Service {
                    v1::Model* model) override {
     *model = FakeModel();
     model->set_has_tokenizer(has_tokenizer);
+    if (image.width() > 0) *model->mutable_image() = image;
     return CheckName(request->name());
   }
 
@@ -408,6 +410,8 @@ class FakeServer {
   // How every turn from now on is answered. Before the first call.
   void set_answer(FakeAnswer answer) { generation_.set_answer(std::move(answer)); }
   void set_scoring(const FakeScoring& scoring) { generation_.set_scoring(scoring); }
+  // Makes the model one of images. Before the first call.
+  void set_image(const v1::ImageFormat& image) { models_.image = image; }
   void set_has_tokenizer(bool has_tokenizer) { models_.has_tokenizer = has_tokenizer; }
   void set_reply(const FakeReply& reply) {
     set_answer([reply](const v1::GenerateRequest&) { return reply; });

@@ -52,6 +52,9 @@ class FakeBackend : public Backend {
               std::span<SampleResult> results) override;
   void Score(const Tensor& logits, std::span<const ScoreRow> rows,
              std::span<ScoreResult> results) override;
+  // Greedy whatever the temperature; no log-probabilities.
+  void SampleMixture(const Tensor& outputs, int32_t value_count, std::span<const SampleRow> rows,
+                     std::span<SampleResult> results) override;
 
   // ---- ops it does not have: abort ----
   absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;

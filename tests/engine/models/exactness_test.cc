@@ -14,11 +14,18 @@ namespace eddy {
 namespace {
 
 // One of each way through a family's code.
-const std::string kModels[] = {
-    "linear_transformer/decay", "linear_transformer/sinusoid", "linear_transformer/wide",
-    "rwkv7/official",           "rwkv7/official_bf16",         "rwkv7/fla_f16",
-    "rwkv7/fla_first",          "gated_deltanet/plain",        "gated_deltanet/grouped",
-    "gated_deltanet/no_gate",   "gated_deltanet/wide"};
+const std::string kModels[] = {"linear_transformer/decay",
+                               "linear_transformer/sinusoid",
+                               "linear_transformer/wide",
+                               "linear_transformer/image",
+                               "rwkv7/official",
+                               "rwkv7/official_bf16",
+                               "rwkv7/fla_f16",
+                               "rwkv7/fla_first",
+                               "gated_deltanet/plain",
+                               "gated_deltanet/grouped",
+                               "gated_deltanet/no_gate",
+                               "gated_deltanet/wide"};
 
 std::string Underscored(std::string name) {
   std::replace(name.begin(), name.end(), '/', '_');
@@ -88,7 +95,7 @@ TEST_P(ExactTest, OnlyTheWantedLogitsAreTheSameLogits) {
   one_->Fill(0, 0);
   one_->Fill(4, 0);
   const std::vector<Floats> last = one_->Step({{4, 0, {1, 2}}, {0, 0, tokens}}, false);
-  EXPECT_TRUE(SameBits(last[1], Floats(all.end() - one_->vocabulary_size(), all.end())));
+  EXPECT_TRUE(SameBits(last[1], Floats(all.end() - one_->output_size(), all.end())));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ExactTest,
