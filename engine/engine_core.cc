@@ -281,11 +281,11 @@ void EngineCore::Score() {
     }
   }
   if (score_rows_.empty()) return;
-  const int64_t vocabulary = logits_.dim(1);
-  const Tensor logits(logits_.f32() + static_cast<int64_t>(sample_rows_.size()) * vocabulary,
-                      DType::kF32, {static_cast<int64_t>(score_rows_.size()), vocabulary});
-  backend_->Score(logits, score_rows_,
-                  std::span<ScoreResult>(score_results_).first(score_rows_.size()));
+  const int64_t size = logits_.dim(1);
+  const Tensor logits(logits_.f32() + static_cast<int64_t>(sample_rows_.size()) * size, DType::kF32,
+                      {static_cast<int64_t>(score_rows_.size()), size});
+  ScoreOutputs(*backend_, model_->info(), logits, score_rows_,
+               std::span<ScoreResult>(score_results_).first(score_rows_.size()));
 }
 
 void EngineCore::Deliver() {

@@ -84,6 +84,9 @@ class Model {
 // Chooses one token per row of what Forward wrote, by the op for the model's kind of output.
 void SampleOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
                    std::span<const SampleRow> rows, std::span<SampleResult> results);
+// Tells how probable given tokens were, likewise.
+void ScoreOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
+                  std::span<const ScoreRow> rows, std::span<ScoreResult> results);
 
 // How matrices can be kept. With the last two, tables stay bf16.
 inline constexpr DType kWeightDTypes[] = {DType::kF32, DType::kBF16, DType::kI8, DType::kI4};

@@ -85,7 +85,13 @@ absl::Status CheckScore(const TurnRequest& request, const RequestLimits& limits)
                                                    limits.position_max, " tokens a session."));
   }
   EDDY_RETURN_IF_ERROR(CheckPromptTokens(request.prompt, limits.vocabulary_size));
-  return CheckRange("top_log_probs", request.alternative_count, 0, ScoreRow::kAlternativesMax);
+  EDDY_RETURN_IF_ERROR(
+      CheckRange("top_log_probs", request.alternative_count, 0, ScoreRow::kAlternativesMax));
+  if (!limits.is_mixture || request.alternative_count == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("top_log_probs is ", request.alternative_count,
+                   ", but the model predicts a mixture of logistics, whose values have no "
+                   "alternatives."));
 }
 
 absl::Status CheckBiases(const std::vector<LogitBias>& biases, int32_t vocabulary_size) {

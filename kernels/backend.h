@@ -342,6 +342,9 @@ class Backend {
   // finite.
   virtual void SampleMixture(const Tensor& outputs, int32_t value_count,
                              std::span<const SampleRow> rows, std::span<SampleResult> results) = 0;
+  // Tells the same log-probability of given values; `rows` have no room for alternatives.
+  virtual void ScoreMixture(const Tensor& outputs, int32_t value_count,
+                            std::span<const ScoreRow> rows, std::span<ScoreResult> results) = 0;
 };
 
 // INVALID_ARGUMENT for a name that does not exist, FAILED_PRECONDITION for one this machine cannot

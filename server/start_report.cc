@@ -61,7 +61,7 @@ void AddMachine(const Engine& engine, Table* table) {
 void AddEngine(const Engine& engine, Table* table) {
   const EngineOptions& options = engine.options();
   const int64_t state_bytes = engine.state_bytes();
-  const int64_t logits_row_bytes = int64_t{4} * engine.model_info().vocabulary_size;
+  const int64_t logits_row_bytes = int64_t{4} * engine.model_info().output_size();
   table->Line("slots", options.slot_count,
               absl::StrCat("states of ", FormatBytes(state_bytes), " = ",
                            FormatBytes(state_bytes * options.slot_count)));

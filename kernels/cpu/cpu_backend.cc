@@ -191,20 +191,41 @@ void CpuBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
   });
 }
 
-void CpuBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
-                               std::span<const SampleRow> rows, std::span<SampleResult> results) {
-  const auto row_count = static_cast<int64_t>(rows.size());
+template <typename Fn>
+void CpuBackend::ForEachMixture(const Tensor& outputs, int32_t value_count, size_t row_count,
+                                const Fn& fn) {
+  const auto count = static_cast<int64_t>(row_count);
   const int64_t size = outputs.dim(1);
-  CheckF32(outputs, {row_count, size}, "outputs");
-  EDDY_CHECK_EQ(rows.size(), results.size());
+  CheckF32(outputs, {count, size}, "outputs");
   EDDY_CHECK(size >= 3 && size % 3 == 0) << size;
   EDDY_CHECK(value_count >= 2) << value_count;
-  for (const SampleRow& row : rows) CheckMixtureRow(row);
-  Split(row_count, 1, size * kMixtureCost, [&](int64_t begin, int64_t end) {
+  Split(count, 1, size * kMixtureCost, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const Mixture mixture(outputs.f32() + r * size, size / 3, value_count);
-      SampleMixtureValue(mixture, rows[static_cast<size_t>(r)], results[static_cast<size_t>(r)]);
+      fn(static_cast<size_t>(r), Mixture(outputs.f32() + r * size, size / 3, value_count));
     }
+  });
+}
+
+void CpuBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
+                               std::span<const SampleRow> rows, std::span<SampleResult> results) {
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  for (const SampleRow& row : rows) CheckMixtureRow(row);
+  ForEachMixture(outputs, value_count, rows.size(), [&](size_t r, const Mixture& mixture) {
+    SampleMixtureValue(mixture, rows[r], results[r]);
+  });
+}
+
+void CpuBackend::ScoreMixture(const Tensor& outputs, int32_t value_count,
+                              std::span<const ScoreRow> rows, std::span<ScoreResult> results) {
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  for (const ScoreRow& row : rows) {
+    EDDY_CHECK(row.token >= 0 && row.token < value_count) << row.token;
+    EDDY_CHECK(row.alternatives.empty()) << row.alternatives.size();
+  }
+  ForEachMixture(outputs, value_count, rows.size(), [&](size_t r, const Mixture& mixture) {
+    results[r] = ScoreResult();
+    results[r].is_finite = mixture.IsFinite();
+    if (results[r].is_finite) results[r].log_prob = mixture.LogProbF32(rows[r].token);
   });
 }
 

@@ -87,6 +87,11 @@ double Mixture::LogProb(int32_t value) const {
   return std::min(most + Log(sum) - Log(total), 0.0);
 }
 
+float Mixture::LogProbF32(int32_t value) const {
+  constexpr double kLeast = std::numeric_limits<float>::lowest();
+  return static_cast<float>(std::max(LogProb(value), kLeast));
+}
+
 void SampleMixtureValue(const Mixture& mixture, const SampleRow& row, SampleResult& result) {
   result.token = -1;
   result.log_prob = 0.0f;
@@ -100,10 +105,7 @@ void SampleMixtureValue(const Mixture& mixture, const SampleRow& row, SampleResu
                                 static_cast<double>(bits[0]) * (0.5 * kBit52),
                                 (static_cast<double>(bits[1] >> 1) + 0.5) * kBit52);
   }
-  if (!row.wants_log_prob) return;
-  // A share too small for a float is its smallest logarithm, not infinity.
-  constexpr double kLeast = std::numeric_limits<float>::lowest();
-  result.log_prob = static_cast<float>(std::max(mixture.LogProb(result.token), kLeast));
+  if (row.wants_log_prob) result.log_prob = mixture.LogProbF32(result.token);
 }
 
 }  // namespace eddy::cpu

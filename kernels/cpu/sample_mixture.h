@@ -23,6 +23,8 @@ class Mixture {
   int32_t Greedy() const;
   // Of a value in [0, value_count), in nats; outputs are finite.
   double LogProb(int32_t value) const;
+  // A share too small for a float is its smallest logarithm, not infinity.
+  float LogProbF32(int32_t value) const;
 
  private:
   double logit(int64_t m) const { return static_cast<double>(outputs_[m]); }

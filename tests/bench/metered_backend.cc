@@ -170,4 +170,10 @@ void MeteredBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
         [&] { backend_->SampleMixture(outputs, value_count, rows, results); });
 }
 
+void MeteredBackend::ScoreMixture(const Tensor& outputs, int32_t value_count,
+                                  std::span<const ScoreRow> rows, std::span<ScoreResult> results) {
+  Meter(OpClass::kSampling, 0.0, 0.0,
+        [&] { backend_->ScoreMixture(outputs, value_count, rows, results); });
+}
+
 }  // namespace eddy

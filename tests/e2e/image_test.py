@@ -118,6 +118,10 @@ class Images(unittest.TestCase):
         self.assertEqual(len(found), WIDTH * HEIGHT)
         self.assertTrue(all(value <= 0 for value in found), found)
         self.assertLess(min(found), -1)
+        tokens = [token for message in messages for token in message["token_ids"]]
+        code, out, err = self.server.run("score", "--token-ids", ",".join(map(str, (0, *tokens))), "--json")
+        self.assertEqual(code, 0, err)
+        self.assertEqual(json.loads(out)["log_probs"], [None, *found])
 
 
 if __name__ == "__main__":

@@ -81,6 +81,25 @@ TEST(ImageEngineTest, AnImageGoesOnFromItsGivenPart) {
   EXPECT_EQ(rest.tokens, std::vector<int32_t>(whole.begin() + 20, whole.end()));
 }
 
+TEST(ImageEngineTest, ScoringTellsTheLogProbabilitiesOfDrawing) {
+  const auto engine = MakeImageEngine();
+  const StreamResult image = Draw(*engine, ImageRequest(4));
+  TurnRequest request;
+  request.prompt = {0};
+  request.prompt.insert(request.prompt.end(), image.tokens.begin(), image.tokens.end());
+  request.scores = true;
+  const StreamResult scored = Draw(*engine, request);
+  EXPECT_TRUE(scored.status.ok()) << scored.status;
+  ASSERT_EQ(scored.log_probs.size(), image.log_probs.size());
+  for (size_t i = 0; i < image.log_probs.size(); ++i) {
+    EXPECT_EQ(scored.log_probs[i].log_prob, image.log_probs[i].log_prob) << i;
+  }
+  request.alternative_count = 1;
+  const absl::Status status = engine->Submit(request).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(std::string(status.message()).starts_with("top_log_probs is 1, but the model"));
+}
+
 TEST(ImageEngineTest, WhatNeedsLogitsIsRefusedByItsField) {
   const auto engine = MakeImageEngine();
   TurnRequest request = ImageRequest(1);

@@ -234,6 +234,36 @@ TEST_P(SampleMixtureTest, SameBitsInEveryBatchOnEveryThreadAndTarget) {
   }
 }
 
+TEST_P(SampleMixtureTest, EveryValueIsScoredAsWhenItIsDrawn) {
+  Numbers numbers(44);
+  const std::vector<float> outputs = RandomOutputs(numbers, 10);
+  const Reference reference(outputs, 256);
+  std::vector<float> all;
+  std::vector<ScoreRow> rows;
+  for (int32_t value = 0; value < 256; ++value) {
+    all.insert(all.end(), outputs.begin(), outputs.end());
+    rows.push_back({.token = value, .alternatives = {}});
+  }
+  std::vector<ScoreResult> results(rows.size());
+  const auto backend = BackendOf(GetParam(), 2);
+  backend->ScoreMixture(View(all, {256, 30}), 256, rows, results);
+  double sum = 0.0;
+  for (int32_t value = 0; value < 256; ++value) {
+    const ScoreResult& result = results[static_cast<size_t>(value)];
+    ASSERT_TRUE(result.is_finite);
+    const double expected = static_cast<double>(std::log(reference.Probability(value)));
+    EXPECT_NEAR(result.log_prob, expected, 1e-6 * (1.0 - expected)) << value;
+    sum += std::exp(static_cast<double>(result.log_prob));
+  }
+  EXPECT_NEAR(sum, 1.0, 1e-5);
+  const SampleResult drawn = Sample(outputs, 256, {RowOf(1.0f, 6, 7)})[0];
+  EXPECT_EQ(drawn.log_prob, results[static_cast<size_t>(drawn.token)].log_prob);
+  all[31] = NAN;
+  backend->ScoreMixture(View(all, {256, 30}), 256, rows, results);
+  EXPECT_TRUE(results[0].is_finite);
+  EXPECT_FALSE(results[1].is_finite);
+}
+
 TEST_P(SampleMixtureTest, WhatAMixtureCannotDoIsABug) {
   SampleRow row = RowOf(1.0f, 1, 1);
   row.top_k = 3;

@@ -197,6 +197,10 @@ absl::StatusOr<Matrix> FakeBackend::PackMatrix(const Tensor&, DType) {
 absl::StatusOr<Matrix> FakeBackend::PackQuantised(const QuantisedMatrix&) {
   return absl::UnimplementedError("The fake backend has no matrices.");
 }
+void FakeBackend::ScoreMixture(const Tensor&, int32_t, std::span<const ScoreRow>,
+                               std::span<ScoreResult>) {
+  std::abort();
+}
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::Sinusoid(const Rows&, int64_t, int64_t, const Tensor&) { std::abort(); }
 void FakeBackend::MatMulGroup(std::span<const Product>) { std::abort(); }

@@ -57,6 +57,8 @@ class FakeBackend : public Backend {
                      std::span<SampleResult> results) override;
 
   // ---- ops it does not have: abort ----
+  void ScoreMixture(const Tensor&, int32_t, std::span<const ScoreRow>,
+                    std::span<ScoreResult>) override;
   absl::StatusOr<Matrix> PackMatrix(const Tensor&, DType) override;
   absl::StatusOr<Matrix> PackQuantised(const QuantisedMatrix&) override;
   void Embed(const Rows&, const Tensor&, int64_t, const Tensor&) override;
