@@ -37,6 +37,7 @@ Needs a model of images (eddy models get --json: "image"). A terminal gets half 
 colour, a file or a pipe plain text. Image i of a grid, counted from 0, has the seed SEED + i.)";
 
 constexpr uint32_t kImagesMax = 256;
+constexpr uint64_t kValuesMax = uint64_t{1} << 26;  // of a grid, in the file
 constexpr std::chrono::milliseconds kDrawInterval(50);
 
 struct ImageFlags {
@@ -69,6 +70,30 @@ std::string CheckGrid(const std::string& text) {
       .append(", not COLUMNSxROWS with at most ")
       .append(std::to_string(kImagesMax))
       .append(" images");
+}
+
+// What is wrong with so many images of the format that a server tells, as a sentence; empty if
+// nothing is.
+std::string CheckFormat(const v1::ImageFormat& format, uint32_t image_count, uint32_t scale) {
+  const bool sound = format.width() > 0 && format.height() > 0 &&
+                     (format.channels() == 1 || format.channels() == 3);
+  const uint64_t values_max = kValuesMax / (uint64_t{image_count} * scale * scale);
+  if (sound && format.width() <= values_max &&
+      uint64_t{format.width()} * format.height() <= values_max / format.channels()) {
+    return "";
+  }
+  std::string sentence = std::to_string(image_count);
+  return sentence.append(" images of ")
+      .append(std::to_string(format.width()))
+      .append(" x ")
+      .append(std::to_string(format.height()))
+      .append(" x ")
+      .append(std::to_string(format.channels()))
+      .append(" at scale ")
+      .append(std::to_string(scale))
+      .append(" cannot be drawn: sides of at least 1, 1 or 3 channels and at most ")
+      .append(std::to_string(kValuesMax))
+      .append(" values in all can");
 }
 
 // What all images of a run begin with.
@@ -206,12 +231,12 @@ int RunImage(const ImageFlags& flags, CommandContext& context) {
     std::string sentence = "model \"";
     return ReportUsage(console, sentence.append(model.name()).append("\" makes no images"));
   }
-  Start start;
-  if (const std::string problem = MakeStart(flags, model, &start); !problem.empty()) {
-    return ReportUsage(console, problem);
-  }
   uint32_t columns = 0, rows = 0;
   ParseGrid(flags.grid, &columns, &rows);
+  Start start;
+  std::string problem = CheckFormat(model.image(), columns * rows, flags.scale);
+  if (problem.empty()) problem = MakeStart(flags, model, &start);
+  if (!problem.empty()) return ReportUsage(console, problem);
   ImageGrid grid(start.image, columns, rows);
   const bool draws = console.out_is_terminal && FitsTerminal(grid);
   const uint64_t seed = flags.seed.value_or(std::random_device()());
@@ -234,7 +259,7 @@ int RunImage(const ImageFlags& flags, CommandContext& context) {
   }
   if (!draws && flags.png.empty()) console.out << DrawPlain(grid.Snapshot()) << std::flush;
   if (!flags.png.empty()) {
-    const std::string problem = WritePng(flags.png, grid.Snapshot(), flags.scale);
+    problem = WritePng(flags.png, grid.Snapshot(), flags.scale);
     if (!problem.empty()) {
       console.err << "eddy: " << problem << std::endl;
       return kExitFailed;

@@ -133,6 +133,26 @@ TEST_F(ImageCommandTest, AFileThatCannotBeWrittenIsAFailure) {
   EXPECT_THAT(result.err, HasSubstr("cannot write /does/not/exist/out.png"));
 }
 
+TEST_F(ImageCommandTest, AFormatThatNobodyCouldDrawIsRefused) {
+  v1::ImageFormat format;
+  format.set_width(4'000'000'000);
+  format.set_height(4'000'000'000);
+  format.set_channels(3);
+  server_.set_image(format);
+  EXPECT_EQ(Run({"image"}).exit_code, 2);
+  format.set_width(16'384);
+  format.set_height(1'024);
+  server_.set_image(format);
+  EXPECT_THAT(Run({"image", "--grid", "2x1"}).err,
+              HasSubstr("2 images of 16384 x 1024 x 3 at scale 1 cannot be drawn"));
+  EXPECT_THAT(Run({"image", "--scale", "2"}).err, HasSubstr("at scale 2 cannot be drawn"));
+  format.set_width(3);
+  format.set_channels(2);
+  server_.set_image(format);
+  EXPECT_EQ(Run({"image"}).exit_code, 2);
+  EXPECT_TRUE(server_.log().Turns().empty());
+}
+
 class TextModelTest : public CommandTest {};
 
 TEST_F(TextModelTest, AModelOfTextMakesNoImages) {
