@@ -9,7 +9,7 @@ RUN cmake --preset release && cmake --build --preset release --target eddy-serve
 
 FROM debian:12-slim
 RUN apt-get update -qq \
-    && apt-get install -y -qq --no-install-recommends libgrpc++1.51 libprotobuf32 libabsl20220623 libprometheus-cpp-pull1.0 \
+    && apt-get install -y -qq --no-install-recommends libgrpc++1.51 libprotobuf32 libabsl20220623 libpng16-16 libprometheus-cpp-pull1.0 \
         libpcre2-8-0 libutf8proc2 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --no-create-home eddy

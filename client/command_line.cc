@@ -9,6 +9,7 @@
 #include "client/command.h"
 #include "client/connection_flags.h"
 #include "client/generate_command.h"
+#include "client/image_command.h"
 #include "client/models_command.h"
 #include "client/perplexity_command.h"
 #include "client/quantize_command.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr char kExamples[] = R"(Examples:
   eddy generate --prompt 'ROMEO:' --max-tokens 200 --temperature 0.8 --seed 1
   eddy chat --session anna --create
+  eddy image --grid 8x2 --png digits.png
   eddy models
   eddy score --text 'To be, or not to be' --top 3
   eddy perplexity play.txt
@@ -40,6 +42,7 @@ int RunCommandLine(int argc, const char* const* argv, Console& console) {
   app.footer(kExamples);
   AddGenerateCommand(app, context);
   AddChatCommand(app, context);
+  AddImageCommand(app, context);
   AddSessionsCommand(app, context);
   AddModelsCommand(app, context);
   AddScoreCommand(app, context);

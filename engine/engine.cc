@@ -100,6 +100,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Make(std::unique_ptr<Backend> ba
                   .prompt_token_count_max = options.prompt_token_count_max,
                   .score_token_count_max = options.score_token_count_max,
                   .has_tokenizer = impl->tokenizer != nullptr,
+                  .is_mixture = info.mixture_size > 0,
                   .end_of_text_ids = info.end_of_text_ids};
   impl->context = {.model = &info, .tokenizer = impl->tokenizer.get(), .metrics = &impl->metrics};
   impl->queue = std::make_shared<SubmitQueue>(options.submit_queue_capacity);

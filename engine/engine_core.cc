@@ -87,7 +87,7 @@ absl::Status EngineCore::AllocateAll() {
   const int32_t logits_count_max =
       std::min(options_.batch_row_count_max + options_.batch_score_count_max,
                options_.batch_token_count_max);
-  const Shape logits_shape = {logits_count_max, model_->info().vocabulary_size};
+  const Shape logits_shape = {logits_count_max, model_->info().output_size()};
   EDDY_ASSIGN_OR_RETURN(logits_buffer_,
                         backend_->Allocate(logits_shape.element_count() * DTypeBytes(DType::kF32)));
   logits_ = logits_buffer_.View(DType::kF32, logits_shape);
@@ -264,8 +264,8 @@ void EngineCore::Sample() {
     sample_rows_.push_back(turn.SampleOptions());
   }
   if (sample_rows_.empty()) return;
-  backend_->Sample(logits_.First(static_cast<int64_t>(sample_rows_.size())), sample_rows_,
-                   std::span<SampleResult>(sample_results_).first(sample_rows_.size()));
+  SampleOutputs(*backend_, model_->info(), logits_.First(static_cast<int64_t>(sample_rows_.size())),
+                sample_rows_, std::span<SampleResult>(sample_results_).first(sample_rows_.size()));
 }
 
 void EngineCore::Score() {
@@ -281,11 +281,11 @@ void EngineCore::Score() {
     }
   }
   if (score_rows_.empty()) return;
-  const int64_t vocabulary = logits_.dim(1);
-  const Tensor logits(logits_.f32() + static_cast<int64_t>(sample_rows_.size()) * vocabulary,
-                      DType::kF32, {static_cast<int64_t>(score_rows_.size()), vocabulary});
-  backend_->Score(logits, score_rows_,
-                  std::span<ScoreResult>(score_results_).first(score_rows_.size()));
+  const int64_t size = logits_.dim(1);
+  const Tensor logits(logits_.f32() + static_cast<int64_t>(sample_rows_.size()) * size, DType::kF32,
+                      {static_cast<int64_t>(score_rows_.size()), size});
+  ScoreOutputs(*backend_, model_->info(), logits, score_rows_,
+               std::span<ScoreResult>(score_results_).first(score_rows_.size()));
 }
 
 void EngineCore::Deliver() {

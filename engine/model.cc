@@ -106,6 +106,18 @@ int64_t StateLayout::Add(std::string name, DType dtype, Shape shape) {
   return offset_bytes;
 }
 
+void SampleOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
+                   std::span<const SampleRow> rows, std::span<SampleResult> results) {
+  if (info.mixture_size == 0) return backend.Sample(outputs, rows, results);
+  backend.SampleMixture(outputs, info.vocabulary_size, rows, results);
+}
+
+void ScoreOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
+                  std::span<const ScoreRow> rows, std::span<ScoreResult> results) {
+  if (info.mixture_size == 0) return backend.Score(outputs, rows, results);
+  backend.ScoreMixture(outputs, info.vocabulary_size, rows, results);
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& folder, Backend& backend,
                                                  const LoadOptions& options) {
   if (options.weight_dtype && std::find(std::begin(kWeightDTypes), std::end(kWeightDTypes),

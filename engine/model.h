@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,17 @@ class StateLayout {
   int64_t bytes_ = 0;
 };
 
+// The images that a model's tokens are: values 0 to 255 in raster order, the channels of a pixel
+// side by side.
+struct ImageFormat {
+  int32_t width = 0;
+  int32_t height = 0;
+  int32_t channels = 0;                // 1: grey; 3: red, green, blue
+  std::optional<int32_t> start_token;  // stands before the first value; none: that value is given
+
+  int64_t value_count() const { return int64_t{width} * height * channels; }
+};
+
 struct ModelInfo {
   std::string name;    // how clients call it: the folder's name unless a flag says otherwise
   std::string family;  // "linear_transformer"
@@ -46,6 +58,13 @@ struct ModelInfo {
   DType weight_dtype = DType::kBF16;
   DType state_dtype = DType::kF32;       // of the matrices of the state; what else is in it is f32
   std::vector<int32_t> end_of_text_ids;  // any of them ends a turn; may be empty
+  // What Forward writes for a token. 0: a logit for each token of the vocabulary; else the numbers
+  // of a mixture of so many logistics over the vocabulary, which are values in order
+  // (Backend::SampleMixture).
+  int32_t mixture_size = 0;
+  std::optional<ImageFormat> image;  // of a model of images
+
+  int32_t output_size() const { return mixture_size == 0 ? vocabulary_size : 3 * mixture_size; }
 };
 
 class Model {
@@ -55,11 +74,19 @@ class Model {
   virtual const ModelInfo& info() const = 0;
   virtual const StateLayout& state_layout() const = 0;
   // Reads rows.tokens into the states of rows.slot (state.base is slot 0 of the pool; offset_bytes
-  // is ignored) and writes the logits of rows.logits_token.  logits [logits_count, vocabulary] f32
+  // is ignored) and writes the outputs of rows.logits_token, which are logits unless info() says
+  // otherwise.  logits [logits_count, output_size] f32
   // With a measuring workspace it only takes its scratch; no op is run.
   virtual void Forward(const Rows& rows, const StateRef& pool, Workspace& workspace,
                        const Tensor& logits) = 0;
 };
+
+// Chooses one token per row of what Forward wrote, by the op for the model's kind of output.
+void SampleOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
+                   std::span<const SampleRow> rows, std::span<SampleResult> results);
+// Tells how probable given tokens were, likewise.
+void ScoreOutputs(Backend& backend, const ModelInfo& info, const Tensor& outputs,
+                  std::span<const ScoreRow> rows, std::span<ScoreResult> results);
 
 // How matrices can be kept. With the last two, tables stay bf16.
 inline constexpr DType kWeightDTypes[] = {DType::kF32, DType::kBF16, DType::kI8, DType::kI4};

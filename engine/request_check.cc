@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -92,7 +93,13 @@ absl::Status CheckScore(const TurnRequest& request, const RequestLimits& limits)
                                                    limits.position_max, " tokens a session."));
   }
   EDDY_RETURN_IF_ERROR(CheckPromptTokens(request.prompt, limits.vocabulary_size));
-  return CheckRange("top_log_probs", request.alternative_count, 0, ScoreRow::kAlternativesMax);
+  EDDY_RETURN_IF_ERROR(
+      CheckRange("top_log_probs", request.alternative_count, 0, ScoreRow::kAlternativesMax));
+  if (!limits.is_mixture || request.alternative_count == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("top_log_probs is ", request.alternative_count,
+                   ", but the model predicts a mixture of logistics, whose values have no "
+                   "alternatives."));
 }
 
 absl::Status CheckBiases(const std::vector<LogitBias>& biases, int32_t vocabulary_size) {
@@ -182,6 +189,31 @@ absl::Status CheckStop(const StopConditions& stop, const RequestLimits& limits) 
       limits.vocabulary_size, " tokens of the vocabulary: none could be generated before them."));
 }
 
+// Of a mixture of logistics there are no logits to change and no tokens to cut off.
+absl::Status CheckForMixture(const TurnRequest& request) {
+  const SamplingParams& sampling = request.sampling;
+  const std::pair<const char*, bool> set[] = {
+      {"sampling.repetition_penalty", sampling.repetition_penalty != 1.0f},
+      {"sampling.presence_penalty", sampling.presence_penalty != 0.0f},
+      {"sampling.frequency_penalty", sampling.frequency_penalty != 0.0f},
+      {"sampling.logit_bias", !sampling.biases.empty()},
+      {"sampling.top_k", sampling.top_k != 0},
+      {"sampling.top_p", sampling.top_p != 1.0f},
+      {"sampling.min_p", sampling.min_p != 0.0f},
+      {"stop.token_ids", !request.stop.token_ids.empty()},
+      {"output.top_log_probs", request.alternative_count != 0},
+  };
+  for (const auto& [field, is_set] : set) {
+    if (!is_set) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(field,
+                     " is set, but the model predicts a mixture of logistics, which has no "
+                     "logits: of sampling only temperature and seed apply, and values "
+                     "neither stop a turn nor have alternatives."));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckSessionName(std::string_view name) {
@@ -220,7 +252,7 @@ absl::Status CheckTurnRequest(const TurnRequest& request, const RequestLimits& l
                                                    request.alternative_count,
                                                    "; it needs output.log_probs to be true."));
   }
-  return absl::OkStatus();
+  return limits.is_mixture ? CheckForMixture(request) : absl::OkStatus();
 }
 
 absl::Status CheckEngineOptions(const EngineOptions& options) {

@@ -20,6 +20,7 @@ struct RequestLimits {
   int64_t prompt_token_count_max = 0;
   int64_t score_token_count_max = 0;
   bool has_tokenizer = false;
+  bool is_mixture = false;  // the model predicts a mixture of logistics, not logits
   std::span<const int32_t> end_of_text_ids;
 };
 

@@ -31,16 +31,15 @@ constexpr BuiltIn kBuiltIns[] = {
     {"gated-deltanet-1.3b", R"({"model_type": "gated_deltanet", "vocab_size": 32000,
       "hidden_size": 2048, "num_hidden_layers": 21, "num_heads": 6, "head_dim": 256,
       "expand_v": 2.0, "intermediate_size": 5632})"},
-    // The image models of "Transformers are RNNs", with a logit per byte value in place of their
-    // mixture of logistics.
+    // The image models of "Transformers are RNNs"; sessions may be longer than an image.
     {"mnist", R"({"model_type": "linear_transformer", "vocab_size": 256, "hidden_size": 256,
       "num_hidden_layers": 8, "num_heads": 8, "query_dimensions": 32, "value_dimensions": 32,
-      "feed_forward_dimensions": 1024, "activation": "relu", "feature_map": "elu",
+      "feed_forward_dimensions": 1024, "mixtures": 10, "activation": "relu", "feature_map": "elu",
       "position_embedding": "sinusoid", "decay": "none", "final_normalization": true,
       "norm_eps": 1e-5, "attention_eps": 1e-6})"},
     {"cifar10", R"({"model_type": "linear_transformer", "vocab_size": 256, "hidden_size": 256,
       "num_hidden_layers": 16, "num_heads": 8, "query_dimensions": 32, "value_dimensions": 32,
-      "feed_forward_dimensions": 1024, "activation": "relu", "feature_map": "elu",
+      "feed_forward_dimensions": 1024, "mixtures": 10, "activation": "relu", "feature_map": "elu",
       "position_embedding": "sinusoid", "decay": "none", "final_normalization": true,
       "norm_eps": 1e-5, "attention_eps": 1e-6})"},
 };

@@ -51,6 +51,10 @@ class Reader {
 };
 
 absl::StatusOr<Reader> Reader::Make(Model& model, Backend& backend) {
+  if (model.info().mixture_size > 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.info().name, " predicts values, not text, expected logits"));
+  }
   const int64_t vocabulary = model.info().vocabulary_size;
   Reader reader(model, backend,
                 std::clamp<int64_t>(kChunkLogitsMax / vocabulary, 1, kChunkTokensMax));
@@ -123,27 +127,37 @@ absl::StatusOr<std::optional<HeldOutText>> FindHeldOutText(const std::string& fo
 
 absl::StatusOr<TextLoss> MeasureTextLoss(Model& model, Backend& backend, const Tokenizer& tokenizer,
                                          std::string_view text, const TextLossOptions& options) {
-  EDDY_CHECK(options.window_token_count >= 1) << options.window_token_count;
+  const int64_t window = options.window_token_count, history = options.history_token_count;
+  EDDY_CHECK(window >= 1) << window;
+  EDDY_CHECK(history >= 0) << history;
   EDDY_ASSIGN_OR_RETURN(const std::vector<int32_t> tokens, tokenizer.Encode(text));
   const int64_t all = std::ssize(tokens) - 1;
-  if (all < 1) {
+  if (all - history < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("the text has ", tokens.size(), " tokens, expected at least 2"));
+        absl::StrCat("the text has ", tokens.size(), " tokens, expected at least ", history + 2));
   }
   EDDY_ASSIGN_OR_RETURN(Reader reader, Reader::Make(model, backend));
   TextLoss loss;
-  for (int64_t at = 0; at < all;) {
-    const int64_t in_window = at % options.window_token_count;
-    const int64_t count =
-        std::min({all - at, options.window_token_count - in_window, reader.chunk_token_count()});
-    EDDY_RETURN_IF_ERROR(reader.Read(
-        std::span(tokens).subspan(static_cast<size_t>(at), static_cast<size_t>(count) + 1),
-        in_window, &loss.nats));
-    at += count;
-    if (options.progress && !options.progress(at, all)) return absl::CancelledError("stopped");
+  loss.token_count = all - history;
+  const int64_t to_read = loss.token_count + (loss.token_count + window - 1) / window * history;
+  int64_t done = 0;
+  for (int64_t begin = history; begin < all; begin += window) {
+    const int64_t end = std::min(all, begin + window);
+    for (int64_t at = begin - history; at < end;) {
+      const bool counts = at >= begin;
+      const int64_t count = std::min((counts ? end : begin) - at, reader.chunk_token_count());
+      double ignored = 0.0;
+      EDDY_RETURN_IF_ERROR(reader.Read(
+          std::span(tokens).subspan(static_cast<size_t>(at), static_cast<size_t>(count) + 1),
+          at - (begin - history), counts ? &loss.nats : &ignored));
+      at += count;
+      done += count;
+      if (options.progress && !options.progress(done, to_read)) {
+        return absl::CancelledError("stopped");
+      }
+    }
   }
-  loss.token_count = all;
-  for (const int32_t token : std::span(tokens).subspan(1)) {
+  for (const int32_t token : std::span(tokens).subspan(static_cast<size_t>(history) + 1)) {
     loss.byte_count += std::ssize(tokenizer.TokenBytes(token));
   }
   return loss;

@@ -32,12 +32,15 @@ absl::StatusOr<std::optional<HeldOutText>> FindHeldOutText(const std::string& fo
 struct TextLossOptions {
   // The text is read in windows of this many tokens, each from an empty state.
   int64_t window_token_count = 1024;
+  // Tokens read before each window, from the empty state, without being counted. The first so many
+  // of the text are nothing but history.
+  int64_t history_token_count = 0;
   // Called now and then with the tokens that are read and all; false: stop.
   std::function<bool(int64_t done, int64_t all)> progress;
 };
 
 struct TextLoss {
-  int64_t token_count = 0;  // that were predicted: all but the first
+  int64_t token_count = 0;  // that were predicted: all but the first and the history
   int64_t byte_count = 0;   // of these
   double nats = 0.0;        // the sum of -log(probability)
 
@@ -46,7 +49,8 @@ struct TextLoss {
 };
 
 // Runs on the calling thread, which owns the backend. INVALID_ARGUMENT for a text of less than two
-// tokens, INTERNAL when the logits are not finite or the device is lost, CANCELLED when stopped.
+// tokens behind its history, INTERNAL when the logits are not finite or the device is lost,
+// CANCELLED when stopped.
 absl::StatusOr<TextLoss> MeasureTextLoss(Model& model, Backend& backend, const Tokenizer& tokenizer,
                                          std::string_view text, const TextLossOptions& options);
 

@@ -335,6 +335,25 @@ class Backend {
   // rows and results are host arrays; results are valid after Synchronize().
   virtual void Score(const Tensor& logits, std::span<const ScoreRow> rows,
                      std::span<ScoreResult> results) = 0;
+
+  // The same from a mixture of M logistics ("Transformers are RNNs", 2006.16236; PixelCNN++,
+  // 1701.05517), the output of models whose tokens are `value_count` values in order, as pixels
+  // are. outputs [n, 3 M] f32 of a row: logits l, means mu, logarithms of scales s (at least -7 are
+  // taken). Value b of N is y = 2 b / (N - 1) - 1 and has all that lies nearer to it than to
+  // another value, h = 1 / (N - 1) to each side; the first and the last value have all beyond, too:
+  //   log-probability of b = log sum_m softmax(l)_m (F((y + h - mu_m) / e^s_m) -
+  //                                                  F((y - h - mu_m) / e^s_m)), F the sigmoid
+  // Drawn with u1, Sample's u, and u2, the next 52 bits of the same Philox and half a bit: m is the
+  // first whose sum of exp((l_m - max l) / temperature) exceeds u1 times the whole; the value is
+  // the nearest to y = mu_m + temperature e^s_m ln(u2 / (1 - u2)). At temperature 0 it is the
+  // nearest to the mean of the largest l, ties to the lower m. Of `rows` temperature, seed,
+  // position and wants_log_prob count; all else must be off. A token of -1 where an output is not
+  // finite.
+  virtual void SampleMixture(const Tensor& outputs, int32_t value_count,
+                             std::span<const SampleRow> rows, std::span<SampleResult> results) = 0;
+  // Tells the same log-probability of given values; `rows` have no room for alternatives.
+  virtual void ScoreMixture(const Tensor& outputs, int32_t value_count,
+                            std::span<const ScoreRow> rows, std::span<ScoreResult> results) = 0;
 };
 
 // INVALID_ARGUMENT for a name that does not exist, FAILED_PRECONDITION for one this machine cannot

@@ -33,6 +33,15 @@ v1::Session::State ToProto(SessionInfo::State state) {
   return v1::Session::STATE_UNSPECIFIED;
 }
 
+void ToProto(const ImageFormat& image, v1::ImageFormat* proto) {
+  proto->set_width(static_cast<uint32_t>(image.width));
+  proto->set_height(static_cast<uint32_t>(image.height));
+  proto->set_channels(static_cast<uint32_t>(image.channels));
+  if (image.start_token.has_value()) {
+    proto->set_start_token(static_cast<uint32_t>(*image.start_token));
+  }
+}
+
 }  // namespace
 
 std::optional<TimePoint> ToDeadline(std::chrono::system_clock::time_point call_deadline,
@@ -115,6 +124,8 @@ void ToProto(const ModelInfo& info, const BackendInfo& backend, int64_t state_by
   }
   for (int32_t id : info.end_of_text_ids) proto->add_end_of_text_ids(static_cast<uint32_t>(id));
   proto->set_position_max(static_cast<uint64_t>(info.position_max));
+  proto->set_mixture_size(static_cast<uint32_t>(info.mixture_size));
+  if (info.image.has_value()) ToProto(*info.image, proto->mutable_image());
 }
 
 grpc::Status ToGrpc(const absl::Status& status) {

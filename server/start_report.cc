@@ -29,6 +29,19 @@ class Table {
   std::string text_;
 };
 
+// What is not the ordinary: a logit per token of text.
+std::string DescribeOutput(const ModelInfo& model) {
+  std::string text;
+  if (model.image.has_value()) {
+    absl::StrAppend(&text, ", images of ", model.image->width, " x ", model.image->height, " x ",
+                    model.image->channels);
+  }
+  if (model.mixture_size > 0) {
+    absl::StrAppend(&text, ", mixtures of ", model.mixture_size, " logistics");
+  }
+  return text;
+}
+
 void AddMachine(const Engine& engine, Table* table) {
   const BackendInfo& backend = engine.backend_info();
   const ModelInfo& model = engine.model_info();
@@ -38,22 +51,23 @@ void AddMachine(const Engine& engine, Table* table) {
   table->Line(
       "model", model.name,
       absl::StrFormat(
-          "%s, %d parameters, %s weights of %s, %s states, vocabulary %d, %s", model.family,
+          "%s, %d parameters, %s weights of %s, %s states, vocabulary %d, %s%s", model.family,
           model.parameter_count, DTypeName(model.weight_dtype), FormatBytes(model.weight_bytes),
           DTypeName(model.state_dtype), model.vocabulary_size,
-          engine.tokenizer() != nullptr ? "text and token ids" : "token ids only (no tokenizer)"));
+          engine.tokenizer() != nullptr ? "text and token ids" : "token ids only (no tokenizer)",
+          DescribeOutput(model)));
 }
 
 void AddEngine(const Engine& engine, Table* table) {
   const EngineOptions& options = engine.options();
   const int64_t state_bytes = engine.state_bytes();
-  const int64_t logits_row_bytes = int64_t{4} * engine.model_info().vocabulary_size;
+  const int64_t logits_row_bytes = int64_t{4} * engine.model_info().output_size();
   table->Line("slots", options.slot_count,
               absl::StrCat("states of ", FormatBytes(state_bytes), " = ",
                            FormatBytes(state_bytes * options.slot_count)));
   table->Line("batch-rows-max", options.batch_row_count_max, "sessions moved by one step");
   table->Line("batch-tokens-max", options.batch_token_count_max,
-              absl::StrCat("tokens of one step; logits of ",
+              absl::StrCat("tokens of one step; outputs of ",
                            FormatBytes(logits_row_bytes * options.batch_row_count_max)));
   table->Line("prefill-chunk", options.prefill_chunk_token_count,
               "tokens of one prompt in one step");

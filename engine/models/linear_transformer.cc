@@ -7,8 +7,16 @@
 // gamma is 1, or a constant of each head (decay "constant"; RetNet's, arXiv 2307.08621). The
 // position is not known to the model, or is the second half of its input (position_embedding
 // "sinusoid": concatenated, not added).
+//
+// The paper's image models: "mixtures" M makes the 3 M outputs the numbers of a mixture of
+// logistics (Backend::SampleMixture), "image_width", "image_height" and "image_channels" say what
+// the tokens draw, "bos_token_id" what stands before an image's first value; without it that value
+// is given.
+#include <algorithm>
+#include <iterator>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +33,7 @@ namespace eddy {
 namespace {
 
 constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
+constexpr int64_t kMixturesMax = 1024;
 
 struct Settings {
   int64_t vocabulary_size = 0;
@@ -67,10 +76,6 @@ struct Layer {
 };
 
 absl::StatusOr<Settings> ReadSettings(const Config& config) {
-  if (config.Has("mixtures")) {
-    return absl::UnimplementedError(absl::StrCat(
-        config.file(), ": mixtures: image models (a mixture of logistics) cannot be served"));
-  }
   Settings s;
   EDDY_ASSIGN_OR_RETURN(s.vocabulary_size, config.Int("vocab_size", 1, 1 << 23));
   EDDY_ASSIGN_OR_RETURN(s.hidden_size, config.Int("hidden_size", 1, 1 << 16));
@@ -106,6 +111,69 @@ absl::StatusOr<Settings> ReadSettings(const Config& config) {
   EDDY_ASSIGN_OR_RETURN(s.norm_eps, config.Float("norm_eps", 0.0f, 1.0f));
   EDDY_ASSIGN_OR_RETURN(s.attention_eps, config.Float("attention_eps", 0.0f, 1.0f));
   return s;
+}
+
+// Absent when the configuration says nothing of images.
+absl::StatusOr<std::optional<ImageFormat>> ReadImageFormat(const Config& config,
+                                                           int64_t vocabulary_size) {
+  constexpr int64_t kSizeMax = 1 << 14;
+  constexpr const char* kKeys[] = {"image_width", "image_height", "image_channels"};
+  if (std::none_of(std::begin(kKeys), std::end(kKeys), [&](auto key) { return config.Has(key); })) {
+    return std::nullopt;
+  }
+  int64_t sizes[3];
+  for (size_t i = 0; i < 3; ++i) {
+    EDDY_ASSIGN_OR_RETURN(sizes[i], config.Int(kKeys[i], 1, kSizeMax));
+  }
+  if (sizes[2] != 1 && sizes[2] != 3) return config.Error(kKeys[2], "expected 1 or 3");
+  if (vocabulary_size != 256) {
+    return config.Error("vocab_size", "expected 256, the values of an image");
+  }
+  ImageFormat image{.width = static_cast<int32_t>(sizes[0]),
+                    .height = static_cast<int32_t>(sizes[1]),
+                    .channels = static_cast<int32_t>(sizes[2]),
+                    .start_token = std::nullopt};
+  if (config.Has("bos_token_id")) {
+    EDDY_ASSIGN_OR_RETURN(const int64_t start, config.Int("bos_token_id", 0, vocabulary_size - 1));
+    image.start_token = static_cast<int32_t>(start);
+  }
+  return image;
+}
+
+// What the outputs are and how many tokens a session may hold.
+absl::Status ReadOutput(const Config& config, ModelInfo& info) {
+  EDDY_ASSIGN_OR_RETURN(const int64_t mixtures, config.Int("mixtures", 1, kMixturesMax, 0));
+  info.mixture_size = static_cast<int32_t>(mixtures);
+  EDDY_ASSIGN_OR_RETURN(info.end_of_text_ids,
+                        config.TokenIds("eos_token_id", info.vocabulary_size));
+  if (info.mixture_size > 0 && !info.end_of_text_ids.empty()) {
+    return config.Error("eos_token_id", "expected null with mixtures: every token is a value");
+  }
+  if (info.mixture_size > 0 && info.vocabulary_size < 2) {
+    return config.Error("vocab_size", "expected at least 2 with mixtures");
+  }
+  EDDY_ASSIGN_OR_RETURN(info.image, ReadImageFormat(config, info.vocabulary_size));
+  int64_t position_max = 0;
+  if (info.image.has_value()) {  // one image
+    position_max = info.image->value_count() + (info.image->start_token.has_value() ? 1 : 0);
+  }
+  EDDY_ASSIGN_OR_RETURN(
+      info.position_max,
+      config.Int("max_position_embeddings", 1, std::numeric_limits<int64_t>::max(), position_max));
+  return absl::OkStatus();
+}
+
+// The paper's own checkpoints say nothing of their mixture; 10 logistics of three numbers each.
+absl::Status CheckPredictor(const Weights& weights, const ModelInfo& info) {
+  const StoredTensor* predictor = weights.file().Find("predictor.bias");
+  if (info.mixture_size > 0 || info.vocabulary_size != 256 || predictor == nullptr ||
+      predictor->shape != Shape{30}) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      weights.file().file(),
+      ": predictor.bias has 30 numbers for a vocabulary of 256: it looks like a mixture of 10 "
+      "logistics, of which config.json must say \"mixtures\": 10"));
 }
 
 Linear ReadLinear(Weights& weights, const std::string& name, int64_t out_size, int64_t in_size) {
@@ -148,7 +216,7 @@ class LinearTransformer : public Model {
   Tensor embedding_;             // [vocabulary, D], or [vocabulary, D / 2] beside the sinusoid
   std::vector<Layer> layers_;
   Norm final_norm_;   // absent without final_norm
-  Linear predictor_;  // [vocabulary, D]
+  Linear predictor_;  // [output size, D]
 };
 
 absl::Status LinearTransformer::Load(Weights& weights) {
@@ -182,7 +250,7 @@ absl::Status LinearTransformer::Load(Weights& weights) {
         state_layout_.Add(state + "z", DType::kF32, {s.head_count, s.key_size});
   }
   if (s.final_norm) final_norm_ = ReadNorm(weights, "transformer.norm", s.hidden_size);
-  predictor_ = ReadLinear(weights, "predictor", s.vocabulary_size, s.hidden_size);
+  predictor_ = ReadLinear(weights, "predictor", info_.output_size(), s.hidden_size);
   EDDY_ASSIGN_OR_RETURN(LoadedWeights loaded, weights.Finish());
   buffers_ = std::move(loaded.buffers);
   info_.parameter_count = loaded.parameter_count;
@@ -282,18 +350,8 @@ absl::StatusOr<std::unique_ptr<Model>> MakeLinearTransformer(const Config& confi
                                                              Backend& backend, ModelInfo info) {
   EDDY_ASSIGN_OR_RETURN(const Settings settings, ReadSettings(config));
   info.vocabulary_size = static_cast<int32_t>(settings.vocabulary_size);
-  EDDY_ASSIGN_OR_RETURN(info.position_max, config.Int("max_position_embeddings", 1,
-                                                      std::numeric_limits<int64_t>::max(), 0));
-  EDDY_ASSIGN_OR_RETURN(info.end_of_text_ids,
-                        config.TokenIds("eos_token_id", settings.vocabulary_size));
-  // The paper's image models: 10 logistics of three numbers each instead of a logit per byte.
-  const StoredTensor* predictor = weights.file().Find("predictor.bias");
-  if (settings.vocabulary_size == 256 && predictor != nullptr && predictor->shape == Shape{30}) {
-    return absl::UnimplementedError(absl::StrCat(
-        weights.file().file(),
-        ": predictor.bias has 30 numbers for a vocabulary of 256: image models (a mixture of 10 "
-        "logistics) cannot be served"));
-  }
+  EDDY_RETURN_IF_ERROR(ReadOutput(config, info));
+  EDDY_RETURN_IF_ERROR(CheckPredictor(weights, info));
   auto model = std::make_unique<LinearTransformer>(settings, backend, std::move(info));
   EDDY_RETURN_IF_ERROR(model->Load(weights));
   return model;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "kernels/cpu/sample_mixture.h"
 #include "kernels/status_macros.h"
 
 namespace eddy::cpu {
@@ -19,6 +20,7 @@ constexpr int64_t kAlignBytes = 64;
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
 constexpr int64_t kVocabularyMax = int64_t{1} << 23;  // weights of 2^40 are summed in 64 bits
 constexpr int64_t kSampleCost = 16;                   // of one logit, in multiply-adds
+constexpr int64_t kMixtureCost = 64;                  // of one output, likewise
 
 int UsableCores() {
   cpu_set_t set;
@@ -56,6 +58,14 @@ absl::StatusOr<NumericPath> PickNumericPath(const std::string& name, CpuTarget t
   }
   return absl::InvalidArgumentError("numeric_path is \"" + name +
                                     "\"; it must be one of auto, fma, bf16dot, int8dot");
+}
+
+// What a mixture cannot do is off.
+void CheckMixtureRow(const SampleRow& row) {
+  EDDY_CHECK(row.temperature >= 0.0f && std::isfinite(row.temperature)) << row.temperature;
+  EDDY_CHECK(row.top_k == 0 && row.top_p == 1.0f && row.min_p == 0.0f);
+  EDDY_CHECK(row.seen.empty() && row.biases.empty() && row.banned.empty());
+  EDDY_CHECK_EQ(row.alternative_count, 0);
 }
 
 void CheckSampleRow(const SampleRow& row, int64_t vocabulary) {
@@ -178,6 +188,44 @@ void CpuBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
   ForEachLogitsRow(logits, rows.size(), [&](size_t r, SampleScratch& scratch) {
     ScoreToken(ops_, logits.f32() + static_cast<int64_t>(r) * vocabulary, vocabulary, rows[r],
                scratch, results[r]);
+  });
+}
+
+template <typename Fn>
+void CpuBackend::ForEachMixture(const Tensor& outputs, int32_t value_count, size_t row_count,
+                                const Fn& fn) {
+  const auto count = static_cast<int64_t>(row_count);
+  const int64_t size = outputs.dim(1);
+  CheckF32(outputs, {count, size}, "outputs");
+  EDDY_CHECK(size >= 3 && size % 3 == 0) << size;
+  EDDY_CHECK(value_count >= 2) << value_count;
+  Split(count, 1, size * kMixtureCost, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      fn(static_cast<size_t>(r), Mixture(outputs.f32() + r * size, size / 3, value_count));
+    }
+  });
+}
+
+void CpuBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
+                               std::span<const SampleRow> rows, std::span<SampleResult> results) {
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  for (const SampleRow& row : rows) CheckMixtureRow(row);
+  ForEachMixture(outputs, value_count, rows.size(), [&](size_t r, const Mixture& mixture) {
+    SampleMixtureValue(mixture, rows[r], results[r]);
+  });
+}
+
+void CpuBackend::ScoreMixture(const Tensor& outputs, int32_t value_count,
+                              std::span<const ScoreRow> rows, std::span<ScoreResult> results) {
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  for (const ScoreRow& row : rows) {
+    EDDY_CHECK(row.token >= 0 && row.token < value_count) << row.token;
+    EDDY_CHECK(row.alternatives.empty()) << row.alternatives.size();
+  }
+  ForEachMixture(outputs, value_count, rows.size(), [&](size_t r, const Mixture& mixture) {
+    results[r] = ScoreResult();
+    results[r].is_finite = mixture.IsFinite();
+    if (results[r].is_finite) results[r].log_prob = mixture.LogProbF32(rows[r].token);
   });
 }
 

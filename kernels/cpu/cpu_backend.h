@@ -90,11 +90,18 @@ class CpuBackend final : public Backend {
               std::span<SampleResult> results) override;
   void Score(const Tensor& logits, std::span<const ScoreRow> rows,
              std::span<ScoreResult> results) override;
+  void SampleMixture(const Tensor& outputs, int32_t value_count, std::span<const SampleRow> rows,
+                     std::span<SampleResult> results) override;
+  void ScoreMixture(const Tensor& outputs, int32_t value_count, std::span<const ScoreRow> rows,
+                    std::span<ScoreResult> results) override;
 
  private:
   // Checks, makes room, and calls fn(row, scratch) for each row of logits [row_count, vocabulary].
   template <typename Fn>
   void ForEachLogitsRow(const Tensor& logits, size_t row_count, const Fn& fn);
+  // Checks, and calls fn(row, mixture) for each row of outputs [row_count, 3 M].
+  template <typename Fn>
+  void ForEachMixture(const Tensor& outputs, int32_t value_count, size_t row_count, const Fn& fn);
   // PackRows of either kind of host weights [rows, in].
   template <typename Host>
   void Pack(const Host& host, int64_t rows, int64_t in_size, int64_t out_begin,

@@ -23,14 +23,19 @@ inline std::array<uint32_t, 4> Philox4x32(std::array<uint32_t, 4> counter,
   return counter;
 }
 
-// 53 random bits: u = result / 2^53. Key = seed and counter = position, low words first; the first
-// two words out, the first one on top.
-inline uint64_t RandomBits53(uint64_t seed, int64_t position) {
+// Two times 53 random bits: u = result / 2^53. Key = seed and counter = position, low words first;
+// of the words out the first two make the first, the last two the second, the earlier one on top.
+inline std::array<uint64_t, 2> RandomBits53Pair(uint64_t seed, int64_t position) {
   const auto p = static_cast<uint64_t>(position);
   const std::array<uint32_t, 4> out =
       Philox4x32({static_cast<uint32_t>(p), static_cast<uint32_t>(p >> 32), 0, 0},
                  {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-  return (uint64_t{out[0]} << 32 | out[1]) >> 11;
+  return {(uint64_t{out[0]} << 32 | out[1]) >> 11, (uint64_t{out[2]} << 32 | out[3]) >> 11};
+}
+
+// The first of the two.
+inline uint64_t RandomBits53(uint64_t seed, int64_t position) {
+  return RandomBits53Pair(seed, position)[0];
 }
 
 }  // namespace eddy::cpu

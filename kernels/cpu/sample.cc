@@ -2,11 +2,11 @@
 #include "kernels/cpu/sample.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "kernels/cpu/philox.h"
+#include "kernels/cpu/scalar_math.h"
 
 namespace eddy::cpu {
 namespace {
@@ -22,21 +22,6 @@ constexpr float kDepths[] = {5.0f, 10.0f, kInfinity};
 // Falling probability, ties by the lower id: a total order.
 bool Before(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
-}
-
-// ln x for x >= 1; libm's differs from machine to machine.
-double Log(double x) {
-  const auto bits = std::bit_cast<uint64_t>(x);
-  auto exponent = static_cast<int>(bits >> 52) - 1023;
-  double mantissa = std::bit_cast<double>((bits & 0xfffffffffffffULL) | (uint64_t{1023} << 52));
-  if (mantissa > 1.4142135623730951) {
-    mantissa *= 0.5;
-    ++exponent;
-  }
-  const double s = (mantissa - 1.0) / (mantissa + 1.0);
-  double sum = 0.0;
-  for (int i = 25; i > 0; i -= 2) sum = sum * s * s + 1.0 / i;
-  return 2.0 * s * sum + exponent * 0.6931471805599453;
 }
 
 // What a row of logits says as it is. Not const: its parts write to the scratch.

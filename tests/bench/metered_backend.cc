@@ -163,4 +163,17 @@ void MeteredBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
   Meter(OpClass::kSampling, 0.0, 0.0, [&] { backend_->Score(logits, rows, results); });
 }
 
+void MeteredBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
+                                   std::span<const SampleRow> rows,
+                                   std::span<SampleResult> results) {
+  Meter(OpClass::kSampling, 0.0, 0.0,
+        [&] { backend_->SampleMixture(outputs, value_count, rows, results); });
+}
+
+void MeteredBackend::ScoreMixture(const Tensor& outputs, int32_t value_count,
+                                  std::span<const ScoreRow> rows, std::span<ScoreResult> results) {
+  Meter(OpClass::kSampling, 0.0, 0.0,
+        [&] { backend_->ScoreMixture(outputs, value_count, rows, results); });
+}
+
 }  // namespace eddy

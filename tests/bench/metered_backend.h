@@ -104,6 +104,10 @@ class MeteredBackend : public Backend {
               std::span<SampleResult> results) override;
   void Score(const Tensor& logits, std::span<const ScoreRow> rows,
              std::span<ScoreResult> results) override;
+  void SampleMixture(const Tensor& outputs, int32_t value_count, std::span<const SampleRow> rows,
+                     std::span<SampleResult> results) override;
+  void ScoreMixture(const Tensor& outputs, int32_t value_count, std::span<const ScoreRow> rows,
+                    std::span<ScoreResult> results) override;
 
  private:
   // Runs `op`, which moves so many bytes and does so many operations.

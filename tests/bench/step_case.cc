@@ -109,7 +109,7 @@ class CaseRunner {
     CaseRunner runner(backend, model);
     const int row_count = RowCount(step_case);
     const int32_t vocabulary_size = model.info().vocabulary_size;
-    runner.logits_shape_ = {row_count, vocabulary_size};
+    runner.logits_shape_ = {row_count, model.info().output_size()};
     int64_t scratch_bytes = 0;
     for (const int length : StepLengths(step_case, options)) {
       runner.steps_.emplace_back(row_count, length, vocabulary_size);
@@ -134,7 +134,9 @@ class CaseRunner {
       workspace_.Reset();
       const Rows host = step.rows(is_last);
       model_.Forward(backend_.BeginStep(host), states, workspace_, logits);
-      if (is_last) backend_.Sample(logits, step.ToSample(), step.results());
+      if (is_last) {
+        SampleOutputs(backend_, model_.info(), logits, step.ToSample(), step.results());
+      }
       EDDY_RETURN_IF_ERROR(backend_.Synchronize());
       EDDY_RETURN_IF_ERROR(step.Advance(is_last));
     }
@@ -195,7 +197,7 @@ absl::Status MeasureClasses(const StepBenchOptions& options, MeteredBackend& bac
 
 int64_t CaseBytes(const StepCase& step_case, const StepBenchOptions& options, Model& model) {
   const int row_count = RowCount(step_case);
-  const Shape logits_shape = {row_count, model.info().vocabulary_size};
+  const Shape logits_shape = {row_count, model.info().output_size()};
   const StepRows largest(row_count, StepLengths(step_case, options).front(),
                          model.info().vocabulary_size);
   return ScratchBytes(model, largest.rows(true), logits_shape) +

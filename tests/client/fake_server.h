@@ -337,6 +337,7 @@ class FakeModels final : public v1::Models::Service {
  public:
   std::atomic<bool> has_tokenizer{true};
   std::atomic<const char*> chat_template{""};
+  v1::ImageFormat image;  // none while its width is 0; set before the first call
 
   static v1::Model FakeModel() {
     v1::Model model;
@@ -365,6 +366,7 @@ class FakeModels final : public v1::Models::Service {
     *model = FakeModel();
     model->set_has_tokenizer(has_tokenizer);
     model->set_chat_template(chat_template);
+    if (image.width() > 0) *model->mutable_image() = image;
     return CheckName(request->name());
   }
 
@@ -415,6 +417,8 @@ class FakeServer {
   // How every turn from now on is answered. Before the first call.
   void set_answer(FakeAnswer answer) { generation_.set_answer(std::move(answer)); }
   void set_scoring(const FakeScoring& scoring) { generation_.set_scoring(scoring); }
+  // Makes the model one of images. Before the first call.
+  void set_image(const v1::ImageFormat& image) { models_.image = image; }
   void set_has_tokenizer(bool has_tokenizer) { models_.has_tokenizer = has_tokenizer; }
   void set_chat_template(const char* name) { models_.chat_template = name; }
   void set_reply(const FakeReply& reply) {

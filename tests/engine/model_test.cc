@@ -190,7 +190,23 @@ const BadConfig kBadConfigs[] = {
     {"position_max_zero", R"({"max_position_embeddings": 0})", "max_position_embeddings is 0"},
     {"position_max_huge", R"({"max_position_embeddings": 18446744073709551615})",
      "max_position_embeddings is 18446744073709551615"},
-    {"mixtures", R"({"mixtures": 10})", "mixture of logistics", absl::StatusCode::kUnimplemented},
+    {"mixtures_zero", R"({"mixtures": 0})", "mixtures is 0, expected a whole number from 1"},
+    {"mixtures_huge", R"({"mixtures": 1025})", "mixtures is 1025"},
+    {"mixtures_other", R"({"mixtures": 10})",
+     "predictor.weight is F32 [23, 12], expected [30, 12]"},
+    {"mixtures_eos", R"({"mixtures": 10, "eos_token_id": 3})", "eos_token_id is 3, expected null"},
+    {"mixtures_one_value", R"({"mixtures": 10, "vocab_size": 1})", "vocab_size is 1, expected at"},
+    {"image_height_missing", R"({"image_width": 4, "image_channels": 1})",
+     "image_height is missing"},
+    {"image_width_zero", R"({"image_width": 0, "image_height": 4, "image_channels": 1})",
+     "image_width is 0"},
+    {"image_two_channels", R"({"image_width": 4, "image_height": 4, "image_channels": 2})",
+     "image_channels is 2, expected 1 or 3"},
+    {"image_vocabulary", R"({"image_width": 4, "image_height": 4, "image_channels": 1})",
+     "vocab_size is 23, expected 256"},
+    {"image_start", R"({"image_width": 4, "image_height": 4, "image_channels": 1,
+                        "vocab_size": 256, "bos_token_id": 256})",
+     "bos_token_id is 256"},
 };
 
 class BadConfigTest : public LoadModelTest, public testing::WithParamInterface<BadConfig> {};
@@ -220,9 +236,51 @@ TEST_F(LoadModelTest, AMixtureOfLogisticsIsRecognisedByItsShape) {
   WriteBytes(folder / "model.safetensors",
              SafetensorsBytes({{"predictor.bias", {{30}, std::vector<float>(30)}}}));
   const absl::Status status = Load(folder.path()).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("30 numbers"), HasSubstr("mixture of 10 logistics")));
+              AllOf(HasSubstr("30 numbers"), HasSubstr("\"mixtures\": 10")));
+}
+
+TEST_F(LoadModelTest, ModelsOfImagesTellTheirShapeAndEndWithAnImage) {
+  const auto grey = Load(Golden("image"));
+  ASSERT_TRUE(grey.ok()) << grey.status();
+  const ModelInfo& info = (*grey)->info();
+  EXPECT_EQ(info.mixture_size, 10);
+  EXPECT_EQ(info.output_size(), 30);
+  ASSERT_TRUE(info.image.has_value());
+  EXPECT_EQ(info.image->width, 5);
+  EXPECT_EQ(info.image->height, 8);
+  EXPECT_EQ(info.image->channels, 1);
+  EXPECT_EQ(info.image->start_token, 0);
+  EXPECT_EQ(info.position_max, 1 + 5 * 8);
+  const auto rgb = Load(Golden("image_rgb"));
+  ASSERT_TRUE(rgb.ok()) << rgb.status();
+  EXPECT_EQ((*rgb)->info().output_size(), 9);
+  EXPECT_EQ((*rgb)->info().image->channels, 3);
+  EXPECT_FALSE((*rgb)->info().image->start_token.has_value());
+  EXPECT_EQ((*rgb)->info().position_max, 7 * 2 * 3);
+  const auto text = Load(Golden("plain"));
+  ASSERT_TRUE(text.ok()) << text.status();
+  EXPECT_EQ((*text)->info().mixture_size, 0);
+  EXPECT_EQ((*text)->info().output_size(), 23);
+  EXPECT_FALSE((*text)->info().image.has_value());
+}
+
+TEST_F(LoadModelTest, WhatIsSampledIsOfTheModelsKindOfOutput) {
+  std::vector<float> outputs = {-9.0f, 9.0f, 0.0f, -1.0f, 1.0f, 0.2f, -7.0f, -7.0f, -7.0f};
+  const Tensor row(outputs.data(), DType::kF32, {1, 9});
+  SampleRow sample;
+  sample.temperature = 0.0f;
+  SampleResult result;
+  ModelInfo info;
+  info.vocabulary_size = 256;
+  info.mixture_size = 3;
+  SampleOutputs(*backend_, info, row, {&sample, 1}, {&result, 1});
+  EXPECT_EQ(result.token, 255);  // the mean of the second logistic
+  info.vocabulary_size = 9;
+  info.mixture_size = 0;
+  SampleOutputs(*backend_, info, row, {&sample, 1}, {&result, 1});
+  EXPECT_EQ(result.token, 1);  // the largest logit
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/support/engine_fixture.h"
@@ -50,6 +51,40 @@ TEST(RequestCheckTest, TheEdgesOfEveryRangeAreAllowed) {
   request.session_name = std::string(128, 'Z');
   request.create_session = true;
   EXPECT_TRUE(CheckTurnRequest(request, Limits()).ok()) << CheckTurnRequest(request, Limits());
+}
+
+TEST(RequestCheckTest, OfAMixtureOnlyTemperatureAndSeedApply) {
+  RequestLimits limits = Limits();
+  limits.is_mixture = true;
+  limits.has_tokenizer = false;
+  TurnRequest plain = MakeRequest({1, 2}, 5);
+  plain.sampling.temperature = 0.5f;
+  plain.sampling.seed = 7;
+  plain.wants_log_probs = true;
+  EXPECT_TRUE(CheckTurnRequest(plain, limits).ok()) << CheckTurnRequest(plain, limits);
+  const std::pair<const char*, std::function<void(TurnRequest&)>> others[] = {
+      {"sampling.repetition_penalty", [](auto& r) { r.sampling.repetition_penalty = 1.1f; }},
+      {"sampling.presence_penalty", [](auto& r) { r.sampling.presence_penalty = 1; }},
+      {"sampling.frequency_penalty", [](auto& r) { r.sampling.frequency_penalty = 1; }},
+      {"sampling.logit_bias",
+       [](auto& r) {
+         r.sampling.biases = {{3, 1}};
+       }},
+      {"sampling.top_k", [](auto& r) { r.sampling.top_k = 5; }},
+      {"sampling.top_p", [](auto& r) { r.sampling.top_p = 0.9f; }},
+      {"sampling.min_p", [](auto& r) { r.sampling.min_p = 0.1f; }},
+      {"stop.token_ids", [](auto& r) { r.stop.token_ids = {9}; }},
+      {"output.top_log_probs", [](auto& r) { r.alternative_count = 2; }},
+  };
+  for (const auto& [field, change] : others) {
+    TurnRequest request = plain;
+    change(request);
+    EXPECT_TRUE(CheckTurnRequest(request, Limits()).ok()) << field;
+    const absl::Status status = CheckTurnRequest(request, limits);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << field;
+    EXPECT_THAT(std::string(status.message()),
+                testing::StartsWith(std::string(field) + " is set, but the model predicts"));
+  }
 }
 
 struct Refusal {

@@ -107,7 +107,7 @@ TEST(SyntheticModel, HasNoTokenizer) {
   EXPECT_EQ(LoadTokenizer("synthetic:mnist").status().code(), absl::StatusCode::kNotFound);
 }
 
-// Logits of the last token after reading `tokens` in steps of at most 64.
+// Outputs of the last token after reading `tokens` in steps of at most 64.
 std::vector<float> LogitsAfter(Model& model, Backend& backend, int token_count) {
   const int32_t vocabulary_size = model.info().vocabulary_size;
   Workspace workspace;
@@ -116,10 +116,10 @@ std::vector<float> LogitsAfter(Model& model, Backend& backend, int token_count) 
   const int32_t slot = 0, last = 63;
   int64_t position = 0;
   const Rows rows = {1, 64, 1, tokens.data(), begin.data(), &slot, &position, &last};
-  model.Forward(rows, {}, workspace, Tensor(nullptr, DType::kF32, {1, vocabulary_size}));
+  model.Forward(rows, {}, workspace, Tensor(nullptr, DType::kF32, {1, model.info().output_size()}));
   Workspace scratch(*backend.Allocate(workspace.peak_bytes()));
   const Buffer state = *backend.Allocate(model.state_layout().bytes());
-  std::vector<float> logits(static_cast<size_t>(vocabulary_size));
+  std::vector<float> logits(static_cast<size_t>(model.info().output_size()));
   for (; position < token_count; position += 64) {
     for (int i = 0; i < 64; ++i) {
       tokens[static_cast<size_t>(i)] =
@@ -128,7 +128,7 @@ std::vector<float> LogitsAfter(Model& model, Backend& backend, int token_count) 
     scratch.Reset();
     model.Forward(backend.BeginStep(rows),
                   {static_cast<std::byte*>(state.data()), model.state_layout().bytes(), 0}, scratch,
-                  Tensor(logits.data(), DType::kF32, {1, vocabulary_size}));
+                  Tensor(logits.data(), DType::kF32, {1, model.info().output_size()}));
     EXPECT_TRUE(backend.Synchronize().ok());
   }
   return logits;
@@ -147,7 +147,7 @@ TEST_P(SyntheticModelTest, StaysFiniteAndSensibleOverALongRun) {
   for (const auto& logits : {early, late}) {
     EXPECT_TRUE(
         std::all_of(logits.begin(), logits.end(), [](float l) { return std::isfinite(l); }));
-    EXPECT_GT(Variance(logits), 1.0);
+    EXPECT_GT(Variance(logits), 0.3);
     EXPECT_LT(Variance(logits), 100.0);
   }
   EXPECT_NE(early, late);

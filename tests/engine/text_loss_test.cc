@@ -78,6 +78,46 @@ TEST(TextLossTest, IsWhatTheLogitsSay) {
   }
 }
 
+TEST(TextLossTest, AHistoryIsReadButNotCounted) {
+  const std::string folder = GoldenFolder("linear_transformer/decay");
+  const std::string text = "What was before decides what comes; how much of it was read, too.";
+  const auto backend = *MakeBackend({.numeric_path = "fma", .thread_count = 1});
+  const auto model = *LoadModel(folder, *backend, {});
+  const auto vocabulary = static_cast<size_t>(model->info().vocabulary_size);
+  const WrappingTokenizer tokenizer(model->info().vocabulary_size);
+  const Tokens tokens = *tokenizer.Encode(text);
+  constexpr size_t kHistory = 20, kWindow = 6;
+  Stepper stepper(folder, "auto", DType::kBF16, 1);
+  double nats = 0.0;
+  for (size_t at = kHistory; at + 1 < tokens.size(); at += kWindow) {
+    const size_t end = std::min(at + kWindow, tokens.size() - 1);
+    const auto begin = tokens.begin() + static_cast<std::ptrdiff_t>(at - kHistory);
+    const auto last = tokens.begin() + static_cast<std::ptrdiff_t>(end);
+    const Floats logits = stepper.Read(0, Tokens(begin, last), 7);
+    nats += ExpectedNats(
+        Floats(logits.begin() + static_cast<std::ptrdiff_t>(kHistory * vocabulary), logits.end()),
+        vocabulary, Tokens(begin + kHistory + 1, last + 1));
+  }
+  TextLossOptions options;
+  options.window_token_count = kWindow;
+  options.history_token_count = kHistory;
+  std::vector<int64_t> done;
+  options.progress = [&](int64_t now, int64_t all) {
+    EXPECT_LE(now, all);
+    done.push_back(all - now);
+    return true;
+  };
+  const auto loss = MeasureTextLoss(*model, *backend, tokenizer, text, options);
+  ASSERT_TRUE(loss.ok()) << loss.status();
+  EXPECT_EQ(loss->token_count, static_cast<int64_t>(text.size() - 1 - kHistory));
+  EXPECT_EQ(loss->byte_count, 2 * loss->token_count);
+  EXPECT_NEAR(loss->nats, nats, 1e-4);
+  EXPECT_EQ(done.back(), 0);
+  options.history_token_count = static_cast<int64_t>(text.size()) - 1;
+  EXPECT_EQ(MeasureTextLoss(*model, *backend, tokenizer, text, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
 TEST(TextLossTest, LongTextsAreReadInSteps) {
   FakeBackend backend;
   FakeModel model(FakeModelOptions(), &backend);
@@ -112,6 +152,13 @@ TEST(TextLossTest, SaysWhatCannotBeMeasured) {
     EXPECT_EQ(loss.status().code(), absl::StatusCode::kInvalidArgument);
     EXPECT_THAT(std::string(loss.status().message()), HasSubstr("expected at least 2"));
   }
+  BackendOptions cpu;
+  cpu.thread_count = 1;
+  const auto real = *MakeBackend(cpu);
+  const auto image = *LoadModel(GoldenFolder("linear_transformer/image"), *real, {});
+  const auto refused = MeasureTextLoss(*image, *real, WrappingTokenizer(256), "aabaa", {});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("predicts values, not text"));
   const auto loss = MeasureTextLoss(model, backend, tokenizer, "aabaa", {});
   EXPECT_EQ(loss.status().code(), absl::StatusCode::kInternal) << loss.status();
   EXPECT_THAT(std::string(loss.status().message()), HasSubstr("position 2"));

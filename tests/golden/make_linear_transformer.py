@@ -10,7 +10,8 @@ layer at a time, from the formulas and not from the server's code. Debian's pyth
 
 The first writes a folder per variant (config.json, model.safetensors, expected.safetensors) beside this file; the
 second only the expected.safetensors of an existing byte-level model, in a folder named like it. It holds `tokens`
-[T] and `logits` [T, vocabulary], both F32.
+[T] and `logits` [T, vocabulary], both F32; for a mixture of logistics these are `logits` [T, 3 mixtures], and
+`log_probs` [T - 1] are those of each token after the ones before it.
 """
 
 import argparse
@@ -132,6 +133,16 @@ def all_logits(config, tensors, tokens):
     return torch.stack(rows)
 
 
+def mixture_log_prob(outputs, value):
+    """log P(value), an integral of "Transformers are RNNs"' output over the value's width."""
+    logits, means, log_scales = outputs.chunk(3)
+    scales = torch.exp(torch.clamp(log_scales, min=-7.0))
+    centre = 2.0 * value / 255.0 - 1.0
+    upper = torch.sigmoid((centre + 1 / 255.0 - means) / scales) if value < 255 else torch.ones_like(means)
+    lower = torch.sigmoid((centre - 1 / 255.0 - means) / scales) if value > 0 else torch.zeros_like(means)
+    return torch.log((torch.softmax(logits, 0) * (upper - lower)).sum())
+
+
 # ---- the variants --------------------------------------------------------------------------------
 
 PLAIN = {
@@ -159,6 +170,7 @@ WIDE = {
     "value_dimensions": 16,
     "feed_forward_dimensions": 64,
 }
+IMAGE = {"position_embedding": "sinusoid", "vocab_size": 256, "image_width": 5, "image_height": 8}
 # name -> (changes to PLAIN, dtype of the matrices)
 VARIANTS = {
     "plain": ({}, "F32"),
@@ -166,6 +178,9 @@ VARIANTS = {
     "gelu_no_final_norm": ({"activation": "gelu", "final_normalization": False}, "F16"),
     "sinusoid": ({"position_embedding": "sinusoid", "max_position_embeddings": 64}, "F32"),
     "wide": ({**WIDE, "decay": "constant", "activation": "gelu", "attention_eps": 0.01}, "BF16"),
+    # The paper's images, of one channel and of three; the second without a token before the first value.
+    "image": ({**IMAGE, "mixtures": 10, "image_channels": 1, "bos_token_id": 0}, "F32"),
+    "image_rgb": ({**IMAGE, "mixtures": 3, "image_width": 7, "image_height": 2, "image_channels": 3}, "F32"),
 }
 TOKEN_COUNT = 41
 
@@ -205,12 +220,14 @@ def random_tensors(config, matrix_type, rng):
         add_norm(p + "norm2")
     if config["final_normalization"]:
         add_norm("transformer.norm")
-    add_linear("predictor", config["vocab_size"], width)
+    add_linear("predictor", 3 * config["mixtures"] if "mixtures" in config else config["vocab_size"], width)
     return tensors
 
 
-def write_expected_logits(folder, tokens, expected):
+def write_expected_logits(folder, tokens, expected, log_probs=None):
     arrays = {"tokens": ("F32", np.array(tokens, np.float64)), "logits": ("F32", expected)}
+    if log_probs is not None:
+        arrays["log_probs"] = ("F32", log_probs)
     write_safetensors(folder / "expected.safetensors", arrays)
     print(f"{folder.name}: {len(tokens)} tokens, logits from {expected.min():.2f} to {expected.max():.2f}")
 
@@ -238,7 +255,12 @@ def main():
         write_safetensors(folder / "model.safetensors", random_tensors(config, matrix_type, rng))
         tensors = read_safetensors(folder / "model.safetensors")  # as rounded
         tokens = rng.integers(0, config["vocab_size"], TOKEN_COUNT).tolist()
-        write_expected_logits(folder, tokens, all_logits(config, tensors, tokens).numpy())
+        if "mixtures" in config:
+            tokens[3:5] = [0, 255]  # the ends take what lies beyond
+        logits, log_probs = all_logits(config, tensors, tokens), None
+        if "mixtures" in config:
+            log_probs = np.array([mixture_log_prob(row, value) for row, value in zip(logits, tokens[1:])])
+        write_expected_logits(folder, tokens, logits.numpy(), log_probs)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,9 @@ TEST(PhiloxTest, BitsAreTheFirst53OfSeedAndPosition) {
   EXPECT_EQ(RandomBits53(0xfedcba9876543210ULL, 0x0123456789abcdefLL),
             (uint64_t{words[0]} << 32 | words[1]) >> 11);
   EXPECT_LT(RandomBits53(7, 7), uint64_t{1} << 53);
+  const auto pair = RandomBits53Pair(0xfedcba9876543210ULL, 0x0123456789abcdefLL);
+  EXPECT_EQ(pair[0], RandomBits53(0xfedcba9876543210ULL, 0x0123456789abcdefLL));
+  EXPECT_EQ(pair[1], (uint64_t{words[2]} << 32 | words[3]) >> 11);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "server/convert.h"
 #include "tests/server/server_fixture.h"
 
 namespace eddy {
@@ -61,6 +62,29 @@ TEST(ModelsServiceTest, SaysWhatIsServed) {
     ASSERT_TRUE(served.models->Get(&get_context, request, &got).ok());
     EXPECT_EQ(got.SerializeAsString(), listed.SerializeAsString());
   }
+}
+
+TEST(ModelsServiceTest, ModelsOfImagesTellTheirFormat) {
+  ModelInfo info;
+  info.vocabulary_size = 256;
+  info.mixture_size = 10;
+  info.image = ImageFormat{.width = 28, .height = 30, .channels = 1, .start_token = std::nullopt};
+  v1::Model model;
+  ToProto(info, BackendInfo(), 64, false, &model);
+  EXPECT_EQ(model.mixture_size(), 10u);
+  ASSERT_TRUE(model.has_image());
+  EXPECT_EQ(model.image().width(), 28u);
+  EXPECT_EQ(model.image().height(), 30u);
+  EXPECT_EQ(model.image().channels(), 1u);
+  EXPECT_FALSE(model.image().has_start_token());
+  info.image->start_token = 0;
+  ToProto(info, BackendInfo(), 64, false, &model);
+  EXPECT_TRUE(model.image().has_start_token());
+  EXPECT_EQ(model.image().start_token(), 0u);
+  v1::Model text;
+  ToProto(ModelInfo(), BackendInfo(), 64, true, &text);
+  EXPECT_FALSE(text.has_image());
+  EXPECT_EQ(text.mixture_size(), 0u);
 }
 
 TEST(ModelsServiceTest, AnUnknownModelIsNotFound) {

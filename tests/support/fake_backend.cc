@@ -175,11 +175,31 @@ void FakeBackend::Score(const Tensor& logits, std::span<const ScoreRow> rows,
   });
 }
 
+void FakeBackend::SampleMixture(const Tensor& outputs, int32_t value_count,
+                                std::span<const SampleRow> rows, std::span<SampleResult> results) {
+  EDDY_CHECK_EQ(outputs.dim(0), static_cast<int64_t>(rows.size()));
+  EDDY_CHECK_EQ(rows.size(), results.size());
+  Run([=] {
+    const auto size = static_cast<size_t>(outputs.dim(1)) / 3;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const float* const row = outputs.f32() + i * 3 * size;
+      const auto likeliest = static_cast<size_t>(std::max_element(row, row + size) - row);
+      const float last = static_cast<float>(value_count - 1);
+      const float value = (row[size + likeliest] + 1.0f) * 0.5f * last;
+      results[i].token = static_cast<int32_t>(std::lround(std::clamp(value, 0.0f, last)));
+    }
+  });
+}
+
 absl::StatusOr<Matrix> FakeBackend::AllocateMatrix(int64_t, int64_t, DType) {
   return absl::UnimplementedError("The fake backend has no matrices.");
 }
 void FakeBackend::PackRows(const Tensor&, int64_t, const Matrix&) { std::abort(); }
 void FakeBackend::PackQuantisedRows(const QuantisedMatrix&, int64_t, const Matrix&) {
+  std::abort();
+}
+void FakeBackend::ScoreMixture(const Tensor&, int32_t, std::span<const ScoreRow>,
+                               std::span<ScoreResult>) {
   std::abort();
 }
 void FakeBackend::Embed(const Rows&, const Tensor&, int64_t, const Tensor&) { std::abort(); }

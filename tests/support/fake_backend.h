@@ -52,8 +52,13 @@ class FakeBackend : public Backend {
               std::span<SampleResult> results) override;
   void Score(const Tensor& logits, std::span<const ScoreRow> rows,
              std::span<ScoreResult> results) override;
+  // Greedy whatever the temperature; no log-probabilities.
+  void SampleMixture(const Tensor& outputs, int32_t value_count, std::span<const SampleRow> rows,
+                     std::span<SampleResult> results) override;
 
   // ---- ops it does not have: abort ----
+  void ScoreMixture(const Tensor&, int32_t, std::span<const ScoreRow>,
+                    std::span<ScoreResult>) override;
   absl::StatusOr<Matrix> AllocateMatrix(int64_t, int64_t, DType) override;
   void PackRows(const Tensor&, int64_t, const Matrix&) override;
   void PackQuantisedRows(const QuantisedMatrix&, int64_t, const Matrix&) override;

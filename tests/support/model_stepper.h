@@ -56,7 +56,7 @@ class Stepper {
   }
 
   int64_t state_bytes() const { return model_->state_layout().bytes(); }
-  int32_t vocabulary_size() const { return model_->info().vocabulary_size; }
+  int32_t output_size() const { return model_->info().output_size(); }
   std::string StateBytes(int32_t slot) const {
     std::string bytes(static_cast<size_t>(state_bytes()), '\0');
     backend_->CopyOut(SlotAt(slot), bytes.data(), state_bytes());
@@ -90,17 +90,17 @@ class Stepper {
     host.slot = slot.data();
     host.position = position.data();
     host.logits_token = logits_token.data();
-    const Buffer logits = *backend_->Allocate(int64_t{host.logits_count} * vocabulary_size() * 4);
+    const Buffer logits = *backend_->Allocate(int64_t{host.logits_count} * output_size() * 4);
     workspace_.Reset();
     model_->Forward(backend_->BeginStep(host),
                     {static_cast<std::byte*>(pool_.data()), state_bytes(), 0}, workspace_,
-                    logits.View(DType::kF32, {host.logits_count, vocabulary_size()}));
+                    logits.View(DType::kF32, {host.logits_count, output_size()}));
     EXPECT_TRUE(backend_->Synchronize().ok());
     std::vector<Floats> result;
     const auto* at = static_cast<const float*>(logits.data());
     for (const TestRow& row : rows) {
       const size_t count =
-          (all_logits ? row.tokens.size() : 1) * static_cast<size_t>(vocabulary_size());
+          (all_logits ? row.tokens.size() : 1) * static_cast<size_t>(output_size());
       Floats values(count);
       backend_->CopyOut(at, values.data(), static_cast<int64_t>(count) * 4);
       result.push_back(std::move(values));

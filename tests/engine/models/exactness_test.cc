@@ -76,7 +76,7 @@ TEST_P(ExactTest, OnlyTheWantedLogitsAreTheSameLogits) {
   one_->Fill(0, 0);
   one_->Fill(4, 0);
   const std::vector<Floats> last = one_->Step({{4, 0, {1, 2}}, {0, 0, tokens}}, false);
-  EXPECT_TRUE(SameBits(last[1], Floats(all.end() - one_->vocabulary_size(), all.end())));
+  EXPECT_TRUE(SameBits(last[1], Floats(all.end() - one_->output_size(), all.end())));
 }
 
 // Every golden on every target, the types of weights by turns.

@@ -34,7 +34,7 @@ TEST_P(GoldenTest, GreedyChoicesAreTheReferences) {
   const Expected expected = ReadExpected(name);
   Stepper stepper(GoldenFolder(name), target, DType::kF32, 1);
   const Floats logits = stepper.Read(0, expected.tokens, 7);
-  const auto vocabulary = static_cast<std::ptrdiff_t>(stepper.vocabulary_size());
+  const auto vocabulary = static_cast<std::ptrdiff_t>(stepper.output_size());
   const float margin = 1e-4f * Range(expected.logits);
   int compared = 0;
   for (size_t t = 0; t < expected.tokens.size(); ++t) {
