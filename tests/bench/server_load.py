@@ -26,7 +26,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent))
-from tests.e2e.programs import BIN, Server  # noqa: E402
+from tests.e2e.programs import BIN, Server, wait_until  # noqa: E402
 
 MODEL = "synthetic:rwkv7-0.19b"
 
@@ -120,10 +120,15 @@ def prompt_case(args):
 
 def scored_per_s(server, path, seconds):
     """Tokens scored a second while `eddy perplexity` has a text for longer than that."""
+    def scored():
+        return server.metric("eddy_scored_tokens_total")
+
+    idle = scored()
     scorer = server.start("perplexity", path, "--token-ids", "--window", 8192)
-    before, begun = server.metric("eddy_scored_tokens_total"), time.monotonic()
+    wait_until(lambda: scored() > idle)  # it reads a large file first
+    before, begun = scored(), time.monotonic()
     time.sleep(seconds)
-    rate = (server.metric("eddy_scored_tokens_total") - before) / (time.monotonic() - begun)
+    rate = (scored() - before) / (time.monotonic() - begun)
     scorer.terminate()
     scorer.communicate(timeout=30)
     return rate
@@ -137,7 +142,7 @@ def score_case(args):
         ids.flush()
         decode = ("--streams", streams, "--prompt-tokens", 1, "--max-tokens", 100_000)
         alone = bench(server.address, *decode, "--duration-s", args.seconds)
-        with decoders(server, decode, args.seconds) as beside:
+        with decoders(server, decode, args.seconds + 3) as beside:
             rate_beside = scored_per_s(server, ids.name, args.seconds)
         rate_alone = scored_per_s(server, ids.name, args.seconds)
     print_gaps(streams, {"alone": alone, "beside scoring": beside})
