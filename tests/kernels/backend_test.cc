@@ -139,11 +139,14 @@ TEST(BackendTest, AMatrixPackedInPartsIsTheSame) {
 TEST(BackendDeathTest, PartsOfAMatrixAreWholePanels) {
   const auto backend = BackendOf("auto");
   std::vector<float> weight(64 * 3);
+  const auto rows = [&](int64_t count, int64_t in_size) {
+    return Tensor(weight.data(), DType::kF32, {count, in_size});
+  };
   const Matrix matrix = *backend->AllocateMatrix(40, 3, DType::kF32);
-  EXPECT_DEATH(backend->PackRows(View(weight, {16, 3}), 8, matrix), "16 rows from 8 of 40");
-  EXPECT_DEATH(backend->PackRows(View(weight, {8, 3}), 16, matrix), "8 rows from 16 of 40");
-  EXPECT_DEATH(backend->PackRows(View(weight, {16, 3}), 32, matrix), "16 rows from 32 of 40");
-  EXPECT_DEATH(backend->PackRows(View(weight, {16, 4}), 0, matrix), "4 vs 3");
+  EXPECT_DEATH(backend->PackRows(rows(16, 3), 8, matrix), "16 rows from 8 of 40");
+  EXPECT_DEATH(backend->PackRows(rows(8, 3), 16, matrix), "8 rows from 16 of 40");
+  EXPECT_DEATH(backend->PackRows(rows(16, 3), 32, matrix), "16 rows from 32 of 40");
+  EXPECT_DEATH(backend->PackRows(rows(16, 4), 0, matrix), "4 vs 3");
   const QuantisedMatrix quantised = {DType::kI8, 16, 3, nullptr, nullptr};
   EXPECT_DEATH(backend->PackQuantisedRows(quantised, 0, matrix), "f32");
 }
