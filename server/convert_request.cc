@@ -318,7 +318,10 @@ absl::StatusOr<TurnRequest> ToTurnRequest(const WireRules& rules, const v1::Scor
   EDDY_RETURN_IF_ERROR(
       CheckTopLogProbs("top_log_probs", request.top_log_probs(), ScoreRow::kAlternativesMax));
   turn.alternative_count = static_cast<int32_t>(request.top_log_probs());
-  EDDY_ASSIGN_OR_RETURN(turn.prompt, ToTokens(rules, request.prompt()));
+  EDDY_ASSIGN_OR_RETURN(PromptTokens prompt, ToPrompt(rules, request.prompt()));
+  // What opens a session is scored like the rest.
+  turn.prompt = std::move(prompt.opening);
+  turn.prompt.insert(turn.prompt.end(), prompt.tokens.begin(), prompt.tokens.end());
   if (turn.prompt.empty()) {
     return absl::InvalidArgumentError("prompt is empty: at least 1 token is needed to score.");
   }

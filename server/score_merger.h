@@ -8,7 +8,7 @@
 
 #include "eddy/v1/generation.pb.h"
 #include "engine/request.h"
-#include "engine/tokenizer.h"
+#include "engine/tokenizer/tokenizer.h"
 
 namespace eddy {
 
