@@ -70,7 +70,7 @@ TEST(ModelsServiceTest, ModelsOfImagesTellTheirFormat) {
   info.mixture_size = 10;
   info.image = ImageFormat{.width = 28, .height = 30, .channels = 1, .start_token = std::nullopt};
   v1::Model model;
-  ToProto(info, BackendInfo(), 64, false, &model);
+  ToProto(info, BackendInfo(), 64, WireRules(), &model);
   EXPECT_EQ(model.mixture_size(), 10u);
   ASSERT_TRUE(model.has_image());
   EXPECT_EQ(model.image().width(), 28u);
@@ -78,11 +78,11 @@ TEST(ModelsServiceTest, ModelsOfImagesTellTheirFormat) {
   EXPECT_EQ(model.image().channels(), 1u);
   EXPECT_FALSE(model.image().has_start_token());
   info.image->start_token = 0;
-  ToProto(info, BackendInfo(), 64, false, &model);
+  ToProto(info, BackendInfo(), 64, WireRules(), &model);
   EXPECT_TRUE(model.image().has_start_token());
   EXPECT_EQ(model.image().start_token(), 0u);
   v1::Model text;
-  ToProto(ModelInfo(), BackendInfo(), 64, true, &text);
+  ToProto(ModelInfo(), BackendInfo(), 64, WireRules(), &text);
   EXPECT_FALSE(text.has_image());
   EXPECT_EQ(text.mixture_size(), 0u);
 }
