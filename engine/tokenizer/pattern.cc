@@ -204,8 +204,7 @@ absl::StatusOr<Pattern> Pattern::Make(std::string_view pattern, const std::strin
   return Pattern(std::move(code), where);
 }
 
-Pattern::Scan::Scan(const Pattern& pattern, std::string_view text)
-    : pattern_(pattern), text_(text), space_(std::make_unique<Space>()) {
+Pattern::Scan::Scan(const Pattern& pattern) : pattern_(pattern), space_(std::make_unique<Space>()) {
   space_->data = pcre2_match_data_create(1, nullptr);
   space_->context = pcre2_match_context_create(nullptr);
   space_->stack = pcre2_jit_stack_create(kJitStackBytesMin, kJitStackBytesMax, nullptr);
@@ -215,6 +214,11 @@ Pattern::Scan::Scan(const Pattern& pattern, std::string_view text)
 }
 
 Pattern::Scan::~Scan() = default;
+
+void Pattern::Scan::Start(std::string_view text) {
+  text_ = text;
+  at_ = 0;
+}
 
 absl::StatusOr<bool> Pattern::Scan::Next(Match* match) {
   if (at_ > text_.size()) return false;

@@ -30,10 +30,12 @@ class Pattern {
     size_t begin = 0;
     size_t end = 0;
   };
-  // The matches of one text from left to right. Pattern and text, which is valid UTF-8, outlive it.
+  // The matches of one text after the other, each from left to right. The pattern outlives it, and
+  // each text, which is valid UTF-8, its scan.
   class Scan {
    public:
-    Scan(const Pattern& pattern, std::string_view text);
+    explicit Scan(const Pattern& pattern);
+    void Start(std::string_view text);
     ~Scan();
     Scan(const Scan&) = delete;
     Scan& operator=(const Scan&) = delete;
@@ -43,7 +45,7 @@ class Pattern {
    private:
     struct Space;  // PCRE2's
     const Pattern& pattern_;
-    const std::string_view text_;
+    std::string_view text_;
     size_t at_ = 0;
     std::unique_ptr<Space> space_;
   };

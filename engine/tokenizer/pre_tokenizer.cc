@@ -153,13 +153,14 @@ absl::StatusOr<Words> PreTokenizer::Apply(std::string text, bool at_beginning) c
 
 absl::Status PreTokenizer::Split(const Step& step, Words* words) {
   std::vector<Words::Span> spans;
+  Pattern::Scan scan(*step.pattern);
   for (const Words::Span& span : words->spans) {
     const auto add = [&](size_t begin, size_t end) {
       if (begin == end) return;
       spans.push_back({span.begin + begin, span.begin + end, span.at_beginning && begin == 0});
     };
     const std::string_view word = words->Word(span);
-    Pattern::Scan scan(*step.pattern, word);
+    scan.Start(word);
     size_t done = 0;
     for (Pattern::Match match;;) {
       EDDY_ASSIGN_OR_RETURN(const bool found, scan.Next(&match));

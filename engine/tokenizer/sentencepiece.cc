@@ -47,7 +47,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
   absl::Status FillTable(const std::string& file);
   void FillTexts();
-  void Append(std::string_view text, std::vector<int32_t>* tokens) const;
+  absl::Status Append(std::string_view text, std::vector<int32_t>* tokens) const;
 
   // Constant after Make.
   const SentencePieceModel model_;
@@ -144,8 +144,9 @@ void SentencePieceTokenizer::FillTexts() {
   }
 }
 
-void SentencePieceTokenizer::Append(std::string_view text, std::vector<int32_t>* tokens) const {
-  const std::string normalised = normaliser_.Apply(text);
+absl::Status SentencePieceTokenizer::Append(std::string_view text,
+                                            std::vector<int32_t>* tokens) const {
+  EDDY_ASSIGN_OR_RETURN(const std::string normalised, normaliser_.Apply(text));
   bool after_unknown = false;
   for (const CutPiece& piece : cut_->Cut(normalised)) {
     const bool unknown = piece.id == table_.unknown;
@@ -156,11 +157,12 @@ void SentencePieceTokenizer::Append(std::string_view text, std::vector<int32_t>*
     }
     after_unknown = unknown;
   }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::Encode(std::string_view text) const {
   std::vector<int32_t> tokens = frame_.prefix;
-  Append(text, &tokens);
+  EDDY_RETURN_IF_ERROR(Append(text, &tokens));
   tokens.insert(tokens.end(), frame_.suffix.begin(), frame_.suffix.end());
   return tokens;
 }
@@ -168,7 +170,7 @@ absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::Encode(std::string_
 absl::StatusOr<std::vector<int32_t>> SentencePieceTokenizer::EncodePlain(std::string_view text,
                                                                          bool) const {
   std::vector<int32_t> tokens;
-  Append(text, &tokens);
+  EDDY_RETURN_IF_ERROR(Append(text, &tokens));
   return tokens;
 }
 

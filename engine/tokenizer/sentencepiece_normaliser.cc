@@ -25,8 +25,8 @@ uint32_t ReadUnit(std::string_view bytes) {
   return value;
 }
 
-// What a text can grow by; the map of a broken file must not make gigabytes.
-constexpr size_t kReplacementBytesMax = 1024;
+// The map of a broken file must not make gigabytes of a text.
+constexpr size_t kReplacementBytesMax = 1024, kTextBytesMax = size_t{1} << 28;
 
 }  // namespace
 
@@ -75,6 +75,7 @@ absl::StatusOr<SentencePieceNormaliser> SentencePieceNormaliser::Make(
   SentencePieceNormaliser normaliser;
   EDDY_ASSIGN_OR_RETURN(normaliser.map_,
                         CharacterMap::Make(model.charsmap, file + ": normalizer_spec"));
+  normaliser.file_ = file;
   normaliser.user_defined_ = std::move(user_defined);
   normaliser.adds_prefix_ = model.add_dummy_prefix;
   normaliser.prefix_is_suffix_ = model.treat_whitespace_as_suffix;
@@ -93,7 +94,7 @@ CharacterMap::Match SentencePieceNormaliser::Prefix(std::string_view text) const
   return {text.substr(0, bytes), bytes};
 }
 
-std::string SentencePieceNormaliser::Apply(std::string_view text) const {
+absl::StatusOr<std::string> SentencePieceNormaliser::Apply(std::string_view text) const {
   while (removes_extra_ && !text.empty()) {
     const CharacterMap::Match match = Prefix(text);
     if (match.to != " ") break;
@@ -116,6 +117,10 @@ std::string SentencePieceNormaliser::Apply(std::string_view text) const {
     }
     if (!match.to.empty()) after_blank = match.to.ends_with(' ');
     if (!removes_extra_) after_blank = false;
+    if (result.size() > kTextBytesMax) {
+      return absl::InvalidArgumentError(absl::StrCat("the text grows beyond ", kTextBytesMax,
+                                                     " bytes by the normalizer_spec of ", file_));
+    }
     text.remove_prefix(match.bytes);
   }
   while (removes_extra_ && result.ends_with(blank_)) {

@@ -43,7 +43,8 @@ class SentencePieceNormaliser {
   static absl::StatusOr<SentencePieceNormaliser> Make(const SentencePieceModel& model,
                                                       ByteTrie user_defined,
                                                       const std::string& file);
-  std::string Apply(std::string_view text) const;
+  // INVALID_ARGUMENT when the text grows beyond all bounds.
+  absl::StatusOr<std::string> Apply(std::string_view text) const;
   const ByteTrie& user_defined() const { return user_defined_; }
 
  private:
@@ -51,6 +52,7 @@ class SentencePieceNormaliser {
   // What the beginning of the text becomes, and how many bytes of it.
   CharacterMap::Match Prefix(std::string_view text) const;
 
+  std::string file_;
   CharacterMap map_;
   ByteTrie user_defined_;
   bool adds_prefix_ = true;

@@ -18,7 +18,8 @@ std::vector<std::string> Matches(const char* pattern, std::string_view text) {
   const auto made = Pattern::Make(pattern, "f: p");
   EXPECT_TRUE(made.ok()) << made.status();
   std::vector<std::string> matches;
-  Pattern::Scan scan(*made, text);
+  Pattern::Scan scan(*made);
+  scan.Start(text);
   for (Pattern::Match match;;) {
     const auto found = scan.Next(&match);
     EXPECT_TRUE(found.ok()) << found.status();
@@ -81,7 +82,8 @@ TEST(PatternTest, EndsWhenItIsTooMuch) {
   const auto pattern = Pattern::Make("(?:a|a?)+b", "f: p");
   ASSERT_TRUE(pattern.ok()) << pattern.status();
   const std::string text = std::string(200, 'a') + "cb";
-  Pattern::Scan scan(*pattern, text);
+  Pattern::Scan scan(*pattern);
+  scan.Start(text);
   Pattern::Match match;
   const auto found = scan.Next(&match);
   ASSERT_EQ(found.status().code(), absl::StatusCode::kInvalidArgument);
