@@ -135,7 +135,7 @@ class Score(unittest.TestCase):
             self.assertEqual(server.run("perplexity", path, "--window", 9)[0], 0)
 
     def test_without_tokenizer_by_token_ids(self):
-        with Server(model="synthetic:mnist") as server:
+        with Server(model="tests/golden/rwkv7/official") as server:
             line = score(server, "--token-ids", "1,2,3", "--top", 2)
             self.assertEqual(line["token_ids"], [1, 2, 3])
             self.assertEqual([len(top) for top in line["top"]], [0, 2, 2])
