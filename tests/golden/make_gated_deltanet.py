@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what gated_deltanet_test.cc compares with: tiny random Gated DeltaNets in fla's layout and their logits.
+"""Writes the goldens of Gated DeltaNet: tiny random Gated DeltaNets in fla's layout and their logits.
 
 An independent statement of Gated DeltaNet (arXiv 2412.06464) in PyTorch, float64, one token, head and layer at a time,
 from the formulas and not from the server's code. Debian's python3-torch is enough:
@@ -58,7 +58,7 @@ class GatedDeltaNet:
         q, k, v = (self.convolve(p + s + "_conv1d.weight", w(s + "_proj.weight") @ x) for s in "qkv")
         q, k = (t.reshape(-1, self.key_size) for t in (q, k))
         v = v.reshape(self.value_heads, self.value_size)
-        beta = torch.sigmoid(w("b_proj.weight") @ x)
+        beta = torch.sigmoid(w("b_proj.weight") @ x) * (2 if self.config.get("allow_neg_eigval") else 1)
         log_decay = -torch.exp(w("A_log")) * softplus(w("a_proj.weight") @ x + w("dt_bias"))
         gate = w("g_proj.weight") @ x if self.config.get("use_gate", True) else None
         out = []
@@ -81,7 +81,8 @@ class GatedDeltaNet:
             h = rms(x, w(p + "mlp_norm.weight"), self.eps)
             inner = silu(w(p + "mlp.gate_proj.weight") @ h) * (w(p + "mlp.up_proj.weight") @ h)
             x = x + w(p + "mlp.down_proj.weight") @ inner
-        return w("lm_head.weight") @ rms(x, w("model.norm.weight"), self.eps)
+        head = "model.embeddings.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"
+        return w(head) @ rms(x, w("model.norm.weight"), self.eps)
 
 
 # ---- the variants --------------------------------------------------------------------------------
@@ -112,6 +113,8 @@ VARIANTS = {
     "no_gate": ({"use_gate": False, "norm_eps": None, "rms_norm_eps": 1e-5, "intermediate_size": None,
                  "hidden_ratio": 4, "num_hidden_layers": 1}, "BF16"),
     "wide": ({"hidden_size": 64, "num_heads": 1, "head_dim": 64, "expand_v": 1}, "BF16"),
+    "negative": ({"hidden_size": 24, "num_heads": 2, "head_dim": 8, "allow_neg_eigval": True, "num_hidden_layers": 1,
+                  "tie_word_embeddings": True}, "BF16"),
 }
 TOKEN_COUNT = 45
 
@@ -150,7 +153,8 @@ def random_tensors(config, matrix_type, rng):
         add_matrix(p + "mlp.up_proj.weight", inner, width)
         add_matrix(p + "mlp.down_proj.weight", width, inner)
     add_norm("model.norm.weight", width)
-    add_matrix("lm_head.weight", config["vocab_size"], width, 1.5)
+    if not config.get("tie_word_embeddings"):
+        add_matrix("lm_head.weight", config["vocab_size"], width, 1.5)
     return tensors
 
 

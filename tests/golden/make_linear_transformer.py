@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what linear_transformer_test.cc compares with: tiny random Linear Transformers and their logits.
+"""Writes the goldens of the Linear Transformer: tiny random models and their logits.
 
 An independent statement of "Transformers are RNNs" (arXiv 2006.16236) in PyTorch, float64, one token, head and
 layer at a time, from the formulas and not from the server's code. Debian's python3-torch is enough:

@@ -164,7 +164,7 @@ VARIANTS = {
     "official": dict(official=True, V=29, C=40, N=20, L=3, F=53, ranks=(5, 6, 3, 9), types=("F32", "F32")),
     "official_bf16": dict(official=True, V=33, C=64, N=64, L=2, F=96, ranks=(8, 8, 4, 16), types=("BF16", "BF16")),
     "fla": dict(official=False, V=31, C=36, N=12, L=3, F=50, ranks=(7, 4, 3, 10), types=("F32", "F32")),
-    "fla_f16": dict(official=False, V=23, C=128, N=64, L=2, F=64, ranks=(8, 8, 8, 8), types=("F16", "F32")),
+    "fla_f16": dict(official=False, V=23, C=64, N=32, L=2, F=64, ranks=(8, 8, 8, 8), types=("F16", "F32")),
     "fla_first": dict(official=False, V=21, C=48, N=16, L=2, F=40, ranks=(5, 5, 5, 5), types=("F16", "F32"), x_x=True,
                       norm_first=False, norm_bias=False),
     "deep_embedding": dict(official=True, V=19, C=24, N=12, L=2, F=40, ranks=(5, 4, 3, 7), types=("BF16", "F32"), S=5),
