@@ -156,11 +156,11 @@ TEST(TokenizerGoldenFilesTest, SpecialTokens) {
   EXPECT_FALSE(pieces->SpecialToken("the").has_value());
 }
 
-// A word of a million characters, and marks in the worst order, take a moment, not minutes.
+// A word of 200,000 characters, and marks in the worst order, take a moment, not minutes.
 TEST(TokenizerGoldenFilesTest, LongWordsAreNoTrouble) {
   std::string letters, marks = "a";
-  for (int i = 0; i < 200000; ++i) letters += "abcde"[i * i % 5];
-  for (int i = 0; i < 100000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";
+  for (size_t i = 0; i < 200000; ++i) letters += "abcde"[i * i % 5];
+  for (size_t i = 0; i < 100000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";
   for (const char* const name : {"gpt_neox", "qwen2", "llama2", "mistral", "metaspace",
                                  "sentencepiece_bpe", "sentencepiece_unigram"}) {
     const auto tokenizer = *LoadTokenizer(kFolder + name);
