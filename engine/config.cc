@@ -2,7 +2,6 @@
 #include "engine/config.h"
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -13,34 +12,6 @@
 
 namespace eddy {
 namespace {
-
-// Makes strings of the numbers that JSON does not have.
-std::string QuoteNotFinite(std::string_view text) {
-  constexpr std::string_view kNames[] = {"Infinity", "-Infinity", "NaN"};
-  std::string quoted;
-  quoted.reserve(text.size());
-  bool in_string = false;
-  for (size_t i = 0; i < text.size();) {
-    size_t length = 1;
-    if (in_string && text[i] == '\\') {
-      length = std::min<size_t>(2, text.size() - i);
-    } else if (text[i] == '"') {
-      in_string = !in_string;
-    } else if (!in_string) {
-      const auto* const name = std::find_if(
-          std::begin(kNames), std::end(kNames),
-          [&](std::string_view candidate) { return text.substr(i).starts_with(candidate); });
-      if (name != std::end(kNames)) {
-        absl::StrAppend(&quoted, "\"", std::string(*name), "\"");
-        i += name->size();
-        continue;
-      }
-    }
-    quoted.append(text.substr(i, length));
-    i += length;
-  }
-  return quoted;
-}
 
 // The number that a value of a list stands for; nullopt when it is none. Newer transformers write
 // {"__float__": "Infinity"}.

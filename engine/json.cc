@@ -2,6 +2,7 @@
 #include "engine/json.h"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 #include <utility>
 #include <vector>
@@ -84,6 +85,33 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
     return absl::InvalidArgumentError(absl::StrCat(file, " is not valid JSON: ", check.error()));
   }
   return nlohmann::json::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
+}
+
+std::string QuoteNotFinite(std::string_view text) {
+  constexpr std::string_view kNames[] = {"Infinity", "-Infinity", "NaN"};
+  std::string quoted;
+  quoted.reserve(text.size());
+  bool in_string = false;
+  for (size_t i = 0; i < text.size();) {
+    size_t length = 1;
+    if (in_string && text[i] == '\\') {
+      length = std::min<size_t>(2, text.size() - i);
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    } else if (!in_string) {
+      const auto* const name = std::find_if(
+          std::begin(kNames), std::end(kNames),
+          [&](std::string_view candidate) { return text.substr(i).starts_with(candidate); });
+      if (name != std::end(kNames)) {
+        absl::StrAppend(&quoted, "\"", std::string(*name), "\"");
+        i += name->size();
+        continue;
+      }
+    }
+    quoted.append(text.substr(i, length));
+    i += length;
+  }
+  return quoted;
 }
 
 std::string Quoted(std::string_view text) { return AsciiJson(Cut(text)); }

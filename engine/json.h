@@ -17,6 +17,10 @@ inline constexpr int kJsonDepthMax = 64;
 // UTF-8, for a key that one object has twice, and for nesting beyond kJsonDepthMax.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& file);
 
+// The same text with strings in place of Infinity, -Infinity and NaN, numbers that Python writes
+// although JSON has none such.
+std::string QuoteNotFinite(std::string_view text);
+
 // `text` for a message: in double quotes, as JSON in ASCII, cut after 80 bytes.
 std::string Quoted(std::string_view text);
 // A value as JSON for a message, cut after 80 bytes.

@@ -303,7 +303,8 @@ absl::Status Conversion::Advance(int64_t bytes) {
 absl::Status WriteConfig(const std::string& from, const std::string& to, DType dtype) {
   EDDY_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::Open(from));
   const auto bytes = mapping.bytes();
-  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string text =
+      QuoteNotFinite({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   EDDY_RETURN_IF_ERROR(ParseJson(text, from).status());
   // In the order of the original.
   auto config = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);

@@ -63,5 +63,14 @@ TEST(JsonTest, MessagesStayShortAndPrintable) {
   EXPECT_LT(Printed(nlohmann::json(std::string(1000, 'x'))).size(), 100u);
 }
 
+TEST(JsonTest, NumbersThatPythonWritesBecomeStrings) {
+  EXPECT_EQ(QuoteNotFinite(R"({"a": [0.0, Infinity], "b": -Infinity, "c": NaN})"),
+            R"({"a": [0.0, "Infinity"], "b": "-Infinity", "c": "NaN"})");
+  // Not in strings, and not what is none.
+  for (const char* text : {R"({"Infinity": "NaN \" Infinity"})", R"("\\")", "", "\"}) {
+    EXPECT_EQ(QuoteNotFinite(text), text);
+  }
+}
+
 }  // namespace
 }  // namespace eddy

@@ -90,7 +90,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Combine(testing::Values("linear_transformer/decay", "linear_transformer/sinusoid",
                                      "linear_transformer/wide", "gated_deltanet/plain",
                                      "gated_deltanet/grouped", "rwkv7/official", "rwkv7/fla",
-                                     "rwkv7/fla_f16"),
+                                     "rwkv7/fla_f16", "mamba2/plain"),
                      testing::Values(DType::kI8, DType::kI4)),
     [](const auto& test) {
       std::string name = std::get<0>(test.param) + "_" + DTypeName(std::get<1>(test.param));
