@@ -40,7 +40,7 @@ TEST_F(LoadProgressTest, KeepsALineOnATerminalAndWipesIt) {
             "\r[#####---------------]  25 %  loading m, 1.0 MiB of 4.0 MiB"
             "\r[####################] 100 %  loading m, 4.0 MiB of 4.0 MiB"
             "\r" +
-                std::string(58, ' ') + "\r");
+                std::string(59, ' ') + "\r");
 }
 
 TEST_F(LoadProgressTest, AShorterLineCoversTheOneBefore) {
