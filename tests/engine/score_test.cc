@@ -20,7 +20,10 @@ using ::testing::HasSubstr;
 
 std::vector<int32_t> Text(int32_t first, int count) {
   std::vector<int32_t> text(static_cast<size_t>(count));
-  for (int i = 0; i < count; ++i) text[static_cast<size_t>(i)] = (first + i * i * 7) % 64;
+  for (int i = 0; i < count; ++i) {
+    const int place = i % 64;  // its square fits
+    text[static_cast<size_t>(i)] = (first + place * place * 7) % 64;
+  }
   return text;
 }
 

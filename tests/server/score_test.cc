@@ -30,7 +30,7 @@ v1::ScoreRequest ScoreOf(const std::vector<int32_t>& text, uint32_t top = 0) {
 
 std::vector<int32_t> Text(int count) {
   std::vector<int32_t> text;
-  for (int i = 0; i < count; ++i) text.push_back((i * i * 7 + i) % 64);
+  for (int i = 0; i < count; ++i) text.push_back((i % 64 * (i % 64) * 7 + i) % 64);
   return text;
 }
 
