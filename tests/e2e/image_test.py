@@ -127,5 +127,20 @@ class Images(unittest.TestCase):
         self.assertEqual(as_floats(scored), as_floats(found))
 
 
+class Digits(unittest.TestCase):
+    def test_the_model_that_ships_draws(self):
+        with tempfile.TemporaryDirectory() as folder, Server("--threads", 2, model="models/digits") as server:
+            drawn = []
+            for name in ("a.png", "b.png"):
+                path = pathlib.Path(folder) / name
+                code, _, err = server.run("image", "--seed", 7, "--png", path)
+                self.assertEqual(code, 0, err)
+                drawn.append(read_grey_png(path))
+        self.assertEqual(drawn[0], drawn[1])
+        self.assertEqual([len(row) for row in drawn[0]], [28] * 28)
+        ink = sum(value > 128 for row in drawn[0] for value in row)  # a digit's strokes, on a dark ground
+        self.assertTrue(20 < ink < 300, ink)
+
+
 if __name__ == "__main__":
     unittest.main()
