@@ -15,7 +15,8 @@ one after the other on the same cores:
     recomputed PyTorch, softmax attention over the whole prefix for every step, f32
 
 A step of eddy and of linear costs the same at every position. The other two are timed at a few positions of the
-image, the time between is interpolated, and the sum is marked ~. Needs Debian's python3-torch, but for eddy.
+image, the time between is interpolated, and the sum is marked ~. Needs Debian's python3-torch, but for eddy, and
+libopenblas0-pthread: on the reference BLAS PyTorch is ten times slower.
 """
 
 import argparse
