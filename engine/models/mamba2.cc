@@ -24,8 +24,6 @@
 namespace eddy {
 namespace {
 
-constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
-
 struct Settings {
   int64_t vocabulary_size = 0;
   int64_t hidden_size = 0;
@@ -155,12 +153,9 @@ absl::Status CheckSizes(const Config& config, const Settings& s) {
   }
   // At most 2^10 (2^12 2^12 2^12 + 2^6 (2^24 + 2^25)) 2^2 < 2^49: no overflow.
   const int64_t channels = s.inner_size() + 2 * s.group_size();
-  const int64_t state_bytes =
-      s.layer_count * (s.inner_size() * s.state_size + (s.convolution_width - 1) * channels) * 4;
-  if (state_bytes <= kStateBytesMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(config.file(), ": the sizes make ", state_bytes,
-                                                 " bytes of state per session, expected at most ",
-                                                 kStateBytesMax));
+  return CheckStateBytes(
+      config, "",
+      s.layer_count * (s.inner_size() * s.state_size + (s.convolution_width - 1) * channels) * 4);
 }
 
 // Some of in_proj's outputs.

@@ -15,8 +15,6 @@
 namespace eddy {
 namespace {
 
-constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
-
 absl::Status RefuseVariants(const Config& config) {
   if (config.Has("attn")) {
     const absl::Status error = config.Error(
@@ -125,12 +123,8 @@ absl::StatusOr<FlaHeads> ReadSizedHeads(const Config& config, int64_t default_he
 absl::Status CheckStateSize(const Config& config, const std::string& key,
                             const FlaSettings& settings, const FlaHeads& heads) {
   // Heads times sizes are below 2^44, layers 2^10: no overflow.
-  const int64_t state_bytes =
-      settings.layer_count * heads.head_count * heads.key_size * heads.value_size * 4;
-  if (state_bytes <= kStateBytesMax) return absl::OkStatus();
-  return config.Error(
-      key, absl::StrCat("which with the other sizes makes ", state_bytes,
-                        " bytes of state per session, expected at most ", kStateBytesMax));
+  return CheckStateBytes(
+      config, key, settings.layer_count * heads.head_count * heads.key_size * heads.value_size * 4);
 }
 
 absl::StatusOr<Activation> ReadElementwiseMap(const Config& config) {

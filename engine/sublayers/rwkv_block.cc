@@ -13,7 +13,6 @@ namespace {
 
 constexpr int64_t kHiddenSizeMax = 1 << 16;
 constexpr int64_t kLayerCountMax = 1024;
-constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
 
 // The other way round than StoredSizeOr.
 absl::StatusOr<int64_t> SizeOf(const Config& config, const std::string& key, int64_t max,
@@ -89,11 +88,8 @@ absl::StatusOr<RwkvSettings> ReadRwkvSettings(const Config& config, const Weight
 absl::Status CheckRwkvState(const Config& config, const RwkvSettings& settings,
                             int64_t matrix_size) {
   // At most 2^10 (2^34 + 2^17) 2^2 < 2^47: no overflow.
-  const int64_t state_bytes = settings.layer_count * (matrix_size + 2 * settings.hidden_size) * 4;
-  if (state_bytes <= kStateBytesMax) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(config.file(), ": the sizes make ", state_bytes,
-                                                 " bytes of state per session, expected at most ",
-                                                 kStateBytesMax));
+  return CheckStateBytes(config, "",
+                         settings.layer_count * (matrix_size + 2 * settings.hidden_size) * 4);
 }
 
 Norm ReadRwkvNorm(Weights& weights, const RwkvSettings& settings, const std::string& name) {

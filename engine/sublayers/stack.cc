@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "kernels/status_macros.h"
 
 namespace eddy {
@@ -67,7 +68,19 @@ void Stack::Predict(const Step& step, const Tensor& x, const Tensor& logits) {
   backend_.MatMul(last, parts_.head, Tensor(), logits);
 }
 
+constexpr int64_t kStateBytesMax = int64_t{1} << 40;  // of one session
+
 }  // namespace
+
+absl::Status CheckStateBytes(const Config& config, const std::string& key, int64_t state_bytes) {
+  if (state_bytes <= kStateBytesMax) return absl::OkStatus();
+  const std::string found =
+      absl::StrCat(state_bytes, " bytes of state per session, expected at most ", kStateBytesMax);
+  if (!key.empty()) {
+    return config.Error(key, absl::StrCat("which with the other sizes makes ", found));
+  }
+  return absl::InvalidArgumentError(absl::StrCat(config.file(), ": the sizes make ", found));
+}
 
 absl::StatusOr<std::unique_ptr<Model>> MakeStack(StackParts parts, Weights& weights,
                                                  Backend& backend) {

@@ -13,7 +13,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/config.h"
 #include "engine/model.h"
 #include "engine/weights.h"
 #include "kernels/backend.h"
@@ -87,6 +89,10 @@ struct StackParts {
     return {state_layout.Add(std::move(name), DType::kF32, shape), DType::kF32};
   }
 };
+
+// INVALID_ARGUMENT when a session's state would be of more than 1 TiB: "KEY is VALUE, which with
+// the other sizes makes ...", or without a key that the sizes do.
+absl::Status CheckStateBytes(const Config& config, const std::string& key, int64_t state_bytes);
 
 // Finishes the weights, of which all parts must have been read. The errors of Weights::Finish.
 absl::StatusOr<std::unique_ptr<Model>> MakeStack(StackParts parts, Weights& weights,
